@@ -1,0 +1,51 @@
+# Everything here is a plain command or two; the README has them, too, for an environment of your own.
+# PYTHON=python3.12 make lab   chooses another Python.
+
+PYTHON ?= python3
+READY := .venv/.ready
+
+.PHONY: help lab test test-all check stop clean fresh update store lint
+
+help:            ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
+
+lab: $(READY)    ## set up once, then open JupyterLab on the first lesson
+	@.venv/bin/python -m jupyterlab notebooks --config=jupyter/lab_config.py
+
+test: $(READY)   ## set up once, then run every test, the notebooks among them
+	@.venv/bin/python -m pytest --nbval -n 2
+
+test-all: $(READY)  ## every notebook on every server, in order, reversed, alone and in parallel
+	@.venv/bin/python tests/everywhere.py
+
+check: $(READY)  ## is this machine ready for the course?
+	@cd notebooks && ../.venv/bin/python -m lab check
+
+stop: $(READY)   ## stop the course's PostgreSQL; its data stays
+	@cd notebooks && ../.venv/bin/python -m lab stop
+
+clean: $(READY)  ## remove the copies, databases and server that the course made; asks first
+	@cd notebooks && ../.venv/bin/python -m lab clean
+
+fresh: $(READY)  ## LESSON=05: get a notebook back as it was shipped, and keep yours aside
+	@cd notebooks && ../.venv/bin/python -m lab fresh "$(LESSON)"
+
+update: $(READY)  ## fetch the newest version of the course, and keep your changed notebooks aside
+	@cd notebooks && ../.venv/bin/python -m lab update
+
+store: $(READY)  ## for authors: execute the notebooks (LESSON=05: one of them) and store their output
+	@.venv/bin/python tests/store.py $(LESSON)
+
+lint: $(READY)   ## for authors: ruff, notebooks included
+	@.venv/bin/python -m ruff check . && .venv/bin/python -m ruff format --check .
+
+$(READY): requirements.txt
+	@command -v git >/dev/null || { echo "git is missing: install it (https://git-scm.com/downloads), then run make again."; exit 1; }
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is missing: install Python 3.11 to 3.14, then run make again, or name yours: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2])' || { echo "$(PYTHON) is older than 3.11: install a newer one and name it: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "This Python has no venv module: on Debian and Ubuntu run apt install python3-venv, then run make again."; exit 1; }
+	@echo "Setting up the environment in .venv, once; this takes a minute or two."
+	@$(PYTHON) -m venv --clear .venv
+	@.venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $(READY)
+	@echo "Ready."

@@ -1,0 +1,154 @@
+"""The course's commands for a terminal: `python -m lab COMMAND`, in the folder notebooks/. `make` calls them."""
+
+import argparse
+import datetime
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from . import compose, course, database, embedded, home, server
+from .opening import prepare
+from .problem import Problem
+
+
+def status() -> None:
+    """Show the lessons, and which PostgreSQL they would use."""
+    for lesson in course.lessons():
+        opened = (home.WORK / lesson.name).is_dir()
+        print(f"{lesson.name:<20}{lesson.minutes:>3} min  {'opened' if opened else '':<8}{lesson.title}")
+    print(f"\nserver: {server.choose()}")
+
+
+def check() -> None:
+    """Check that this machine is ready for the course: git, PostgreSQL, a database made and dropped."""
+    if not shutil.which("git"):
+        raise Problem("git is missing.\nInstall it: https://git-scm.com/downloads")
+    chosen = server.choose()
+    print(f"server: {chosen}")
+    prepare(chosen, "filled")
+    server.connect(database.create(chosen, "check")).close()
+    database.drop_one(chosen, "check")
+    print("Ready. Open JupyterLab with `make lab`, and begin with 00_start_here.ipynb.")
+
+
+def prepare_all() -> None:
+    """Start the server and make the starting points of the lessons, so that the first opening is quick."""
+    chosen = server.choose()
+    for start in sorted({lesson.start for lesson in course.lessons()}):
+        prepare(chosen, start)
+    print(f"server: {chosen}")
+
+
+def stop() -> None:
+    """Stop the embedded PostgreSQL and Docker's; their data stays."""
+    for launcher in _launchers():
+        if launcher.stop():
+            print("The embedded PostgreSQL is stopped.")
+    if home.HOME == home.NOTEBOOKS and compose.stop():
+        print("Docker's PostgreSQL is stopped.")
+
+
+def clean(yes: bool) -> None:
+    """Remove what the course made: this checkout's databases, its embedded server, the learner's copies."""
+    if not yes:
+        print(f"This removes your work in {home.WORK} and this checkout's databases.")
+        if input("Type yes to go on: ").strip().lower() != "yes":
+            print("Nothing was removed.")
+            return
+    for kind in server.KINDS:
+        for name in _drop_databases(kind):
+            print(f"dropped the database {name}")
+    for launcher in _launchers():
+        launcher.stop()
+        shutil.rmtree(launcher.folder, ignore_errors=True)
+    shutil.rmtree(home.WORK, ignore_errors=True)
+    shutil.rmtree(home.DATA, ignore_errors=True)
+
+
+def fresh(name: str) -> None:
+    """Get the notebook of a lesson back as it was shipped; the changed one is kept beside the lessons' copies."""
+    lesson = course.find(name)
+    path = home.NOTEBOOKS / lesson.notebook
+    if path.exists() and _changed(path):
+        print(f"yours is kept as {_kept(path)}")
+    _git("checkout", "--", str(path))
+    print(f"{path.name} is as it was shipped. Close its tab in JupyterLab and open it again.")
+
+
+def update() -> None:
+    """Fetch the newest version of the course; notebooks that you have changed are kept aside first."""
+    for lesson in course.lessons():
+        if _changed(home.NOTEBOOKS / lesson.notebook):
+            fresh(lesson.name)
+    print(_git("pull", "--ff-only"))
+
+
+def _launchers() -> list[embedded.Embedded]:
+    folder = embedded.data_folder(home.DATA, home.checkout_id())
+    return [embedded.Embedded(folder)] if folder.is_dir() else []
+
+
+def _drop_databases(kind: str) -> list[str]:
+    """Drop this checkout's databases on the server of `kind`, if it runs; none is started for it."""
+    if kind == "embedded":
+        return []  # they go with its folder
+    if kind == "docker" and not compose.is_running():
+        return []
+    if kind == "url" and not server.GIVEN_URL:
+        return []
+    try:
+        return database.drop_all(server.choose(kind))
+    except Problem:
+        return []
+
+
+def _changed(path: Path) -> bool:
+    return bool(_git("status", "--porcelain", "--", str(path)))
+
+
+def _kept(path: Path) -> Path:
+    """Copy a notebook to work/mine/; where to."""
+    stamp = datetime.datetime.now().strftime("%Y-%m-%d %H.%M.%S")
+    kept = home.WORK / "mine" / f"{path.stem} {stamp}.ipynb"
+    with home.writing_to(kept.parent):
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(path, kept)
+    return kept.relative_to(home.COURSE)
+
+
+def _git(*arguments: str) -> str:
+    result = subprocess.run(["git", *arguments], cwd=home.COURSE, capture_output=True, text=True)
+    if result.returncode:
+        raise Problem(f"`git {arguments[0]}` failed: {result.stderr.strip()}")
+    return result.stdout.strip()
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m lab", description=__doc__)
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    def add(name: str, function: Callable) -> argparse.ArgumentParser:
+        command = commands.add_parser(name, help=function.__doc__, description=function.__doc__)
+        command.set_defaults(function=function)
+        return command
+
+    add("status", status)
+    add("check", check)
+    add("prepare", prepare_all)
+    add("stop", stop)
+    add("clean", clean).add_argument("--yes", action="store_true", help="do not ask")
+    add("fresh", fresh).add_argument("name", metavar="LESSON", help="its name or number, as in 05")
+    add("update", update)
+    chosen = vars(parser.parse_args(arguments))
+    try:
+        chosen.pop("function")(**chosen)
+    except Problem as problem:
+        print(problem, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,72 @@
+"""The environment of a lesson's commands: the same on every machine, and apart from the learner's own."""
+
+import functools
+import locale
+import os
+import sys
+from pathlib import Path
+
+from sqlalchemy.engine import URL
+
+from .home import WORK
+
+# What a learner's shell may hold for another project would win over the lesson's own .env.
+FOREIGN = ("FLASK_", "PG", "GIT_", "SQLALCHEMY_", "ALEMBIC_", "LC_")
+FOREIGN_NAMES = ("DATABASE_URL", "SECRET_KEY", "LANGUAGE", "FORCE_COLOR", "CLICOLOR_FORCE", "COLUMNS", "LINES")
+
+
+def enter(url: URL, clients: Path) -> None:
+    """Set this process's environment for a lesson whose database is `url`; `clients` holds psql and pg_dump."""
+    for name in list(os.environ):
+        if name.startswith(FOREIGN) or name in FOREIGN_NAMES:
+            del os.environ[name]
+    programs = [str(clients), str(Path(sys.executable).parent)]
+    path = [place for place in os.environ.get("PATH", os.defpath).split(os.pathsep) if place not in programs]
+    os.environ.update(
+        PATH=os.pathsep.join(programs + path),
+        # pg_dump and psql do not read .env
+        PGHOST=url.host or str(url.query.get("host", "")),
+        PGPORT=str(url.port or 5432),
+        PGUSER=url.username or "",
+        PGPASSWORD=url.password or "",
+        PGDATABASE=url.database,
+        LC_ALL=_utf8_locale(),
+        NO_COLOR="1",
+        CLICOLOR="0",
+        # lines of output and of logging come in the order in which they were written, as in a terminal
+        PYTHONUNBUFFERED="1",
+        # no __pycache__ in listings, and no stale one after two edits within a second
+        PYTHONDONTWRITEBYTECODE="1",
+        GIT_CEILING_DIRECTORIES=str(WORK),
+        GIT_CONFIG_GLOBAL=os.devnull,
+        GIT_CONFIG_NOSYSTEM="1",
+        GIT_AUTHOR_NAME="Learner",
+        GIT_AUTHOR_EMAIL="learner@bookshop.example",
+        GIT_COMMITTER_NAME="Learner",
+        GIT_COMMITTER_EMAIL="learner@bookshop.example",
+        GIT_AUTHOR_DATE="2026-11-02T09:00:00+0000",
+        GIT_COMMITTER_DATE="2026-11-02T09:00:00+0000",
+        GIT_PAGER="cat",
+        GIT_TERMINAL_PROMPT="0",
+    )
+    for name in ("PGHOST", "PGUSER", "PGPASSWORD"):
+        if not os.environ[name]:
+            del os.environ[name]  # empty means something else to libpq than not set
+    # The kernel itself reads revision files for the pictures.
+    sys.dont_write_bytecode = True
+
+
+@functools.cache
+def _utf8_locale() -> str:
+    """A UTF-8 locale without translations that this system has."""
+    before = locale.setlocale(locale.LC_CTYPE)
+    try:
+        for name in ("C.UTF-8", "C.utf8", "en_US.UTF-8", "POSIX"):
+            try:
+                locale.setlocale(locale.LC_CTYPE, name)
+            except locale.Error:
+                continue
+            return name
+    finally:
+        locale.setlocale(locale.LC_CTYPE, before)
+    return "C"

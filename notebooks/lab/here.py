@@ -1,0 +1,133 @@
+"""What a lesson hands to its reader as `here`."""
+
+import difflib
+import glob
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psycopg2
+from sqlalchemy.engine import URL
+
+from . import commands, database, pictures
+from .commands import Failure, RevisionIds
+from .pictures import Picture, Schema
+from .problem import Problem
+from .server import Server, connect
+from .web import Website
+
+
+@dataclass(frozen=True)
+class Database:
+    """A second database of a lesson."""
+
+    name: str
+    url: str = field(repr=False)  # holds a password
+
+
+class Here:
+    """The lesson that is open: its database, its files and its website."""
+
+    def __init__(self, folder: Path, server: Server, url: URL, revision_ids: RevisionIds):
+        self._folder = folder
+        self._server = server
+        self._url = url
+        self._revision_ids = revision_ids
+        self._website = None
+        self._schema_shown = None
+
+    def __repr__(self):
+        return f"<the lesson in {self._folder.name}>"
+
+    def sql(self, query: str, *values) -> Picture:
+        """Run one SQL statement on the lesson's database, committed at once; its rows as a table.
+
+        `values` fill the statement's %s. What PostgreSQL refuses is told in its own words.
+        """
+        with self._cursor() as cursor:
+            try:
+                cursor.execute(query, values or None)
+            except psycopg2.Error as error:
+                raise Problem(f"{type(error).__name__}: {str(error).strip()}") from None
+            return pictures.result(cursor)
+
+    def table(self, name: str) -> Picture:
+        """One table: its columns, and the names of its keys, constraints, indexes and sequences."""
+        with self._cursor() as cursor:
+            return pictures.table(cursor, name)
+
+    def schema(self) -> Picture:
+        """All tables as a picture; from the second time on with a mark on what has changed since the last."""
+        with self._cursor() as cursor:
+            schema = Schema.read(cursor)
+        picture = schema.picture(self._schema_shown)
+        self._schema_shown = schema
+        return picture
+
+    def revisions(self) -> Picture:
+        """The revisions in migrations/versions as a picture, and where the database stands among them."""
+        with self._cursor() as cursor:
+            applied = database.applied_revisions(cursor)
+        return pictures.revisions(self._folder / "migrations", applied)
+
+    def database(self, name: str, copy: bool = False) -> "Database":
+        """A second database for this lesson, empty or a copy of the first; what it held before is dropped.
+
+        The result's `url` is for flask, its `name` for psql and pg_dump.
+        """
+        origin = self._url.database if copy else "template0"
+        url = database.create(self._server, f"{self._folder.name}_{name}", origin)
+        return Database(url.database, url.render_as_string(hide_password=False))
+
+    def replace(self, file: str, old: str, new: str) -> None:
+        """Replace `old`, which must stand in `file` exactly once, by `new`; shows the change as a diff.
+
+        `file` is relative to the lesson's folder; it may hold a * if only one file matches.
+        """
+        path = self._only_match(file)
+        before = path.read_text(encoding="utf-8")
+        if (found := before.count(old)) != 1:
+            raise Problem(
+                f"{path.relative_to(self._folder)} holds this text {found} times, and it should be once:\n{old}\n"
+                "Was this cell run before, or the file changed by hand? `!git diff` shows."
+            )
+        after = before.replace(old, new)
+        path.write_text(after, encoding="utf-8")
+        lines = difflib.unified_diff(before.splitlines(), after.splitlines(), n=1, lineterm="")
+        print(path.relative_to(self._folder).as_posix())
+        # the first two lines name the files, and lines with @@ say where
+        print("\n".join(line for line in list(lines)[2:] if not line.startswith("@@")))
+
+    def serve(self) -> None:
+        """Start the bookshop's website with the code as it is now, in place of one started before."""
+        self._close()
+        self._website = Website(self._folder)
+        print(f"the bookshop serves at {self._website.address}")
+
+    def get(self, path: str) -> Picture:
+        """Ask the running website for `path`, as a browser would."""
+        if self._website is None:
+            raise Problem("No website is running in this lesson.\nhere.serve() starts it.")
+        return self._website.get(path)
+
+    def fails(self, command: str) -> Failure:
+        """Run a command that must fail; its exit code, the error, and how many lines were left out."""
+        self._revision_ids.offer()
+        return commands.fails(command)
+
+    def _close(self) -> None:
+        if self._website is not None:
+            self._website.stop()
+            self._website = None
+
+    @contextmanager
+    def _cursor(self):
+        with closing(connect(self._url)) as connection, connection.cursor() as cursor:
+            yield cursor
+
+    def _only_match(self, file: str) -> Path:
+        matches = sorted(glob.glob(file, root_dir=self._folder))
+        if len(matches) != 1:
+            found = ", ".join(matches) or "none"
+            raise Problem(f'"{file}" should name one file of this lesson, and it names {len(matches)}: {found}.')
+        return self._folder / matches[0]

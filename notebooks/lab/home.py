@@ -1,0 +1,81 @@
+"""Where the course keeps what it makes, and the id that marks all of it as this checkout's own."""
+
+import fcntl
+import json
+import os
+import platform
+import secrets
+from contextlib import contextmanager
+from pathlib import Path
+
+from .problem import Problem
+
+NOTEBOOKS = Path(__file__).resolve().parents[1]
+COURSE = NOTEBOOKS.parent
+# Tests set LAB_HOME, so that a test run never meets a learner's files, databases or server.
+HOME = Path(os.environ.get("LAB_HOME") or NOTEBOOKS)
+WORK = HOME / "work"  # the learner's copies
+DATA = HOME / ".lab"  # the course's own records; JupyterLab hides folders whose names start with a dot
+
+
+def checkout_id() -> str:
+    """The random id of this checkout, made at the first call.
+
+    It is made anew when the folder was copied or moved, to another machine or on this one: two copies
+    with one id would take each other's databases for their own.
+    """
+    owner = f"{os.getuid()}@{platform.node()}:{HOME}"
+    with locked(DATA / "id.lock"):
+        record = read_record("id")
+        if record.get("owner") != owner:
+            record = {"id": secrets.token_hex(4), "owner": owner}
+            write_record("id", record)
+    return record["id"]
+
+
+@contextmanager
+def locked(path: Path):
+    """Hold the lock file `path` for a block, against every other process on this machine."""
+    with writing_to(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = open(path, "a")
+    with file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def read_record(name: str) -> dict:
+    """The record called `name`, or an empty one where there is none or it is damaged."""
+    try:
+        record = json.loads((DATA / f"{name}.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return record if isinstance(record, dict) else {}
+
+
+def write_record(name: str, record: dict) -> None:
+    """Keep `record` under `name`, readable by its owner only, whole or not at all."""
+    path = DATA / f"{name}.json"
+    write_private(path, json.dumps(record, indent=1) + "\n")
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file that only its owner can read; replace it in one step if it is there."""
+    with writing_to(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft = path.with_name(f"{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+        with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+            file.write(text)
+        draft.replace(path)
+
+
+@contextmanager
+def writing_to(folder: Path):
+    """Tell a full disk or a folder that may not be written as a Problem."""
+    try:
+        yield
+    except OSError as error:
+        raise Problem(
+            f"Cannot write to {folder}: {error.strerror}.\n"
+            "Make room, or give yourself the right to write there; then run this cell again."
+        ) from None

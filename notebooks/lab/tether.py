@@ -1,0 +1,38 @@
+"""Run a command that ends when whoever started it ends, even by kill -9.
+
+    python tether.py COMMAND ...
+
+The starter holds the other end of this program's standard input. When it closes, on purpose or because
+the starter is gone, the command and its children are ended. nbval kills its kernels, so that nothing
+they planned to do at their exit is done.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+
+def main(command: list[str]) -> int:
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
+    threading.Thread(target=_end_with_input, args=[process], daemon=True).start()
+    # A command ended by a signal is told as a shell tells it.
+    code = process.wait()
+    return code if code >= 0 else 128 - code
+
+
+def _end_with_input(process: subprocess.Popen) -> None:
+    while sys.stdin.buffer.read1():
+        pass
+    for how in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(process.pid, how)
+        except ProcessLookupError:
+            return
+        time.sleep(1)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

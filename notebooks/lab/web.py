@@ -1,0 +1,119 @@
+"""The bookshop as it stands in a lesson's folder, serving real HTTP."""
+
+import html
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from html.parser import HTMLParser
+from http import HTTPStatus
+from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import urlopen
+
+from . import tether
+from .commands import last_words
+from .pictures import Picture
+from .problem import Problem
+
+PATIENCE = 30  # seconds until the server has to serve
+
+
+class Website:
+    """One running copy of the application: the code as it was when it was started.
+
+    waitress serves it, with `.env` read by python-dotenv; it ends with the kernel that started it.
+    """
+
+    def __init__(self, folder: Path):
+        self.log = tempfile.TemporaryFile("a+b")  # append: the server shares our position in the file
+        self.seen = 0
+        self.process = subprocess.Popen(
+            # Port 0: the system picks a free one, and waitress says which.
+            [sys.executable, tether.__file__, sys.executable, "-m", "dotenv", "run", "--"]
+            + [sys.executable, "-m", "waitress", "--listen=127.0.0.1:0", "manage:app"],
+            cwd=folder,
+            stdin=subprocess.PIPE,
+            stdout=self.log,
+            stderr=subprocess.STDOUT,
+        )
+        self.address = self._wait_for_address()
+
+    def get(self, path: str) -> Picture:
+        """Ask for `path`; the status and the page, and for an error the last line of the server's log."""
+        try:
+            with urlopen(self.address + path, timeout=PATIENCE) as answer:
+                status, kind, body = answer.status, answer.headers.get_content_type(), answer.read().decode("utf-8")
+        except HTTPError as error:
+            status, kind, body = error.code, error.headers.get_content_type(), error.read().decode("utf-8", "replace")
+        except OSError as error:
+            raise Problem(
+                f"The bookshop does not answer: {getattr(error, 'reason', error)}.\nhere.serve() starts it again."
+            ) from None
+        head = f"GET {path}: {status} {HTTPStatus(status).phrase}"
+        if status >= 500:
+            reason = last_words(self._log_since())[0]
+            return Picture(f"{head}\nthe server's log ends in\n{reason}")
+        if kind != "text/html":
+            return Picture(f"{head}\n{body.strip()}")
+        main = _main(body)
+        box = f'<div style="border: 1px solid; padding: 0.5em 1em">{main}</div>'
+        return Picture(f"{head}\n{_text(main)}", markup=f"<p><code>{html.escape(head)}</code></p>{box}")
+
+    def stop(self) -> None:
+        """End the server and wait until it is gone."""
+        self.process.stdin.close()
+        self.process.wait()
+        self.log.close()
+
+    def _wait_for_address(self) -> str:
+        started = time.monotonic()
+        while time.monotonic() - started < PATIENCE:
+            said = self._log_since(keep=True)
+            if found := re.search(r"Serving on (http://\S+)", said):
+                return found[1]
+            if self.process.poll() is not None:
+                raise Problem(f"The bookshop does not start: {last_words(said)[0]}")
+            time.sleep(0.02)
+        self.process.stdin.close()
+        raise Problem(f"The bookshop did not start within {PATIENCE} seconds.")
+
+    def _log_since(self, keep: bool = False) -> str:
+        """What the server logged since the last time this was asked."""
+        self.log.seek(self.seen)
+        said = self.log.read()
+        if not keep:
+            self.seen += len(said)
+        return said.decode("utf-8", "replace")
+
+
+def _main(page: str) -> str:
+    """What stands between <main> and </main>, with links and forms that lead nowhere from a notebook made plain."""
+    inside = re.search(r"<main[^>]*>(.*)</main>", page, re.DOTALL)
+    return re.sub(r"</?(a|form|button)\b[^>]*>", "", inside[1] if inside else page).strip()
+
+
+class _Text(HTMLParser):
+    """Collects the words of a page, a line for each block."""
+
+    BLOCKS = {"p", "h1", "h2", "h3", "li", "tr", "div", "dt", "table", "ul", "dl", "section", "article", "label", "nav"}
+
+    def __init__(self):
+        super().__init__()
+        self.lines = [""]
+
+    def handle_starttag(self, tag, attributes):
+        if tag in self.BLOCKS:
+            self.lines.append("")
+        elif tag in ("td", "th", "dd"):
+            self.lines[-1] += "  "
+
+    def handle_data(self, data):
+        self.lines[-1] += re.sub(r"\s+", " ", data)
+
+
+def _text(markup: str) -> str:
+    parser = _Text()
+    parser.feed(markup)
+    return "\n".join(line.strip() for line in parser.lines if line.strip())

@@ -1,0 +1,33 @@
+"""Every test run has a home of its own, so that it never touches a learner's attempt, database or progress."""
+
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+COURSE = Path(__file__).parent
+sys.path.insert(0, str(COURSE / "tests"))
+
+from homes import home_of_its_own  # noqa: E402
+
+
+def pytest_configure(config):
+    config.option.nbval_sanitize_with = str(COURSE / "notebooks" / "sanitize.cfg")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionstart(session):
+    # With -n, the workers and their kernels inherit the home that the first process made.
+    if hasattr(session.config, "workerinput") or session.config.option.collectonly:
+        return
+    session.config.stash[HOME] = stack = ExitStack()
+    stack.enter_context(home_of_its_own())
+
+
+def pytest_unconfigure(config):
+    if HOME in config.stash:
+        config.stash[HOME].close()
+
+
+HOME = pytest.StashKey[ExitStack]()

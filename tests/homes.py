@@ -13,22 +13,27 @@ HOMES = NOTEBOOKS / ".lab" / "tests"
 
 
 @contextmanager
-def home_of_its_own():
-    """Point LAB_HOME at a fresh folder for a block; afterwards everything made there is gone."""
+def home_of_its_own(**variables: str):
+    """Point LAB_HOME at a fresh folder for a block; afterwards everything made there is gone.
+
+    The embedded server is used, unless LAB_DATABASE asks for another: a learner's Docker is left alone.
+    """
     HOMES.mkdir(parents=True, exist_ok=True)
     home = Path(tempfile.mkdtemp(prefix="home-", dir=HOMES))
-    before = os.environ.get("LAB_HOME")
-    os.environ["LAB_HOME"] = str(home)
+    before = dict(os.environ)
+    os.environ.setdefault("LAB_DATABASE", "embedded")
+    os.environ.update(variables, LAB_HOME=str(home))
+    os.environ.pop("LAB_DATABASE_URL", None)  # what this process read from DATABASE_URL, perhaps another one
     try:
         lab("prepare")
         yield home
     finally:
-        lab("clean", "--yes")
-        shutil.rmtree(home, ignore_errors=True)
-        if before is None:
-            del os.environ["LAB_HOME"]
-        else:
-            os.environ["LAB_HOME"] = before
+        try:
+            lab("clean", "--yes")
+        finally:
+            shutil.rmtree(home, ignore_errors=True)
+            os.environ.clear()
+            os.environ.update(before)
 
 
 def lab(*arguments: str, **variables: str) -> str:

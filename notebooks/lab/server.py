@@ -98,10 +98,12 @@ def connect(url: URL):
     try:
         connection = psycopg2.connect(**arguments, **url.query, connect_timeout=5)
     except psycopg2.OperationalError as error:
-        lines = str(error).strip().splitlines() or ["no reason given"]
+        # One line for each address that was tried, with hints below it; the reason stands behind "failed:".
+        said = str(error).strip()
+        reasons = [line.partition(" failed: ")[2] for line in said.splitlines() if " failed: " in line]
         where = f"{url.host or 'the local socket'}:{url.port or 5432}"
         raise Problem(
-            f"PostgreSQL at {where} does not let us in: {lines[-1].strip()}.\n"
+            f"PostgreSQL at {where} does not let us in: {reasons[-1] if reasons else said}.\n"
             "Is it running, and are user, password and database right? See docs/troubleshooting.md."
         ) from None
     connection.autocommit = True
@@ -147,7 +149,8 @@ def _program(name: str, server: Server) -> Path | str:
         if (place / name).exists():
             return place / name
     try:
-        return embedded.binaries() / name
+        # 18's dumps hold a setting that servers up to 16 refuse
+        return (embedded.binaries("pginstall") if server.major <= 16 else embedded.binaries()) / name
     except Problem:
         return shutil.which(name) or name
 

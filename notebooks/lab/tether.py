@@ -24,7 +24,8 @@ def main(command: list[str]) -> int:
 
 
 def _end_with_input(process: subprocess.Popen) -> None:
-    while sys.stdin.buffer.read1():
+    # not sys.stdin: its lock, held by this thread, would be missed when the interpreter shuts down
+    while os.read(0, 4096):
         pass
     for how in (signal.SIGTERM, signal.SIGKILL):
         try:

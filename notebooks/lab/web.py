@@ -8,9 +8,9 @@ import tempfile
 import time
 from html.parser import HTMLParser
 from http import HTTPStatus
+from http.client import HTTPConnection
 from pathlib import Path
-from urllib.error import HTTPError
-from urllib.request import urlopen
+from urllib.parse import urlencode
 
 from . import tether
 from .commands import last_words
@@ -40,18 +40,27 @@ class Website:
         )
         self.address = self._wait_for_address()
 
-    def get(self, path: str) -> Picture:
-        """Ask for `path`; the status and the page, and for an error the last line of the server's log."""
+    def ask(self, path: str, form: dict | None = None) -> Picture:
+        """Ask for `path`, or send it a form; the status and the page, and for an error the end of the server's log.
+
+        A redirection is shown, not followed: it is the answer to a form that was accepted.
+        """
+        method = "GET" if form is None else "POST"
+        connection = HTTPConnection(self.address, timeout=PATIENCE)
         try:
-            with urlopen(self.address + path, timeout=PATIENCE) as answer:
-                status, kind, body = answer.status, answer.headers.get_content_type(), answer.read().decode("utf-8")
-        except HTTPError as error:
-            status, kind, body = error.code, error.headers.get_content_type(), error.read().decode("utf-8", "replace")
+            kind_of_form = {"Content-Type": "application/x-www-form-urlencoded"}
+            connection.request(method, path, form and urlencode(form), kind_of_form if form else {})
+            answer = connection.getresponse()
+            status, kind, body = answer.status, answer.headers.get_content_type(), answer.read().decode("utf-8")
         except OSError as error:
             raise Problem(
-                f"The bookshop does not answer: {getattr(error, 'reason', error)}.\nhere.serve() starts it again."
+                f"The bookshop does not answer: {error.strerror or error}.\nhere.serve() starts it again."
             ) from None
-        head = f"GET {path}: {status} {HTTPStatus(status).phrase}"
+        finally:
+            connection.close()
+        head = f"{method} {path}: {status} {HTTPStatus(status).phrase}"
+        if leads_to := answer.headers.get("Location"):
+            return Picture(f"{head}, leads to {leads_to}")
         if status >= 500:
             reason = last_words(self._log_since())[0]
             return Picture(f"{head}\nthe server's log ends in\n{reason}")
@@ -71,7 +80,7 @@ class Website:
         started = time.monotonic()
         while time.monotonic() - started < PATIENCE:
             said = self._log_since(keep=True)
-            if found := re.search(r"Serving on (http://\S+)", said):
+            if found := re.search(r"Serving on http://(\S+)", said):
                 return found[1]
             if self.process.poll() is not None:
                 raise Problem(f"The bookshop does not start: {last_words(said)[0]}")

@@ -14,7 +14,11 @@ def test_output_comes_in_the_order_in_which_it_was_written(cells):
 
 
 def test_a_command_has_no_terminal_and_no_colours(cells):
-    said = cells(OPEN.format("03_upgrade"), "!test -t 0 || echo no input; test -t 1 || echo no output", "!git log --oneline | cat -v")
+    said = cells(
+        OPEN.format("03_upgrade"),
+        "!test -t 0 || echo no input; test -t 1 || echo no output",
+        "!git log --oneline | cat -v",
+    )
     assert said[1] == "no input\nno output\n"
     assert "^[" not in said[2]
 
@@ -51,13 +55,14 @@ def test_ids_of_revisions_are_the_same_every_time_and_never_come_back(cells):
 
 
 def test_fails_prints_the_class_the_message_and_the_hint_of_a_database_error(cells):
+    empty, drop = "def upgrade():\n    pass", "def upgrade():\n    op.drop_table('books')"
     said = cells(
         OPEN.format("04_downgrade"),
-        r"""!flask db revision -m "drop books"
-here.replace("migrations/versions/0401*.py", "def upgrade():\n    pass", "def upgrade():\n    op.drop_table('books')")""",
+        "!flask db revision -m drop",
+        f"here.replace('migrations/versions/0401*.py', {empty!r}, {drop!r})",
         'here.fails("flask db upgrade")',
     )
-    lines = said[2].splitlines()
+    lines = said[3].splitlines()
     assert lines[:2] == [
         "exit code 1",
         "DependentObjectsStillExist: cannot drop table books because other objects depend on it",
@@ -161,6 +166,19 @@ def test_a_page_an_error_and_a_website_that_does_not_start(cells):
     assert said[8].startswith("The bookshop does not start: SyntaxError")
 
 
+def test_a_website_keeps_the_code_and_the_templates_that_it_was_started_with(cells):
+    said = cells(
+        OPEN.format("04_downgrade"),
+        "here.serve()",
+        'here.replace("bookshop/templates/book.html", "Order this book", "Buy it")',
+        'here.get("/books/1")',
+        "here.serve()",
+        'here.get("/books/1")',
+    )
+    assert "Order this book" in said[3]
+    assert "Buy it" in said[5]
+
+
 def test_a_form_can_be_sent(cells):
     said = cells(
         OPEN.format("04_downgrade"),
@@ -176,9 +194,11 @@ def test_a_form_can_be_sent(cells):
 def test_a_second_database_is_empty_or_a_copy(cells):
     said = cells(
         OPEN.format("04_downgrade"),
-        'empty = here.database("second")\n!psql -At -d {empty.name} -c "SELECT count(*) FROM pg_tables WHERE schemaname = \'public\'"',
-        'copy = here.database("second", copy=True)\n!psql -At -d {copy.name} -c "SELECT count(*) FROM books"',
+        'empty = here.database("second")',
+        """!psql -At -d {empty.name} -c "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'" """,
+        'copy = here.database("second", copy=True)',
+        '!psql -At -d {copy.name} -c "SELECT count(*) FROM books"',
         "copy",
     )
-    assert (said[1], said[2]) == ("0\n", "40\n")
-    assert "postgresql" not in said[3]
+    assert (said[2], said[4]) == ("0\n", "40\n")
+    assert "postgresql" not in said[5]

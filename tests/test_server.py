@@ -19,7 +19,9 @@ pytestmark = pytest.mark.usefixtures("home")
 
 def status(**variables):
     """Ask `python -m lab status` which server the lessons would use: the exit code and what it said."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("LAB_DATABASE", "DATABASE_URL"))}
+    inherited = {
+        name: value for name, value in os.environ.items() if not name.startswith(("LAB_DATABASE", "DATABASE_URL"))
+    }
     result = subprocess.run(
         [sys.executable, "-m", "lab", "status"],
         cwd=NOTEBOOKS,
@@ -77,10 +79,22 @@ def test_a_url_of_another_kind_of_database_is_passed_over_with_a_word():
 @pytest.mark.parametrize(
     ("variables", "lines"),
     [
-        ({"LAB_DATABASE": "mysql"}, ['LAB_DATABASE is "mysql", which is none of docker, embedded, url.', "Set it to one"]),
-        ({"LAB_DATABASE": "url"}, ["LAB_DATABASE is url, but DATABASE_URL is not set.", "Set DATABASE_URL to postgresql"]),
-        ({"LAB_DATABASE": "url", "DATABASE_URL": "nonsense"}, ["DATABASE_URL is not a database URL.", "It should look"]),
-        ({"LAB_DATABASE": "url", "DATABASE_URL": "mysql://a/b"}, ["DATABASE_URL names a database of the kind mysql", "Unset"]),
+        (
+            {"LAB_DATABASE": "mysql"},
+            ['LAB_DATABASE is "mysql", which is none of docker, embedded, url.', "Set it to one"],
+        ),
+        (
+            {"LAB_DATABASE": "url"},
+            ["LAB_DATABASE is url, but DATABASE_URL is not set.", "Set DATABASE_URL to postgresql"],
+        ),
+        (
+            {"LAB_DATABASE": "url", "DATABASE_URL": "nonsense"},
+            ["DATABASE_URL is not a database URL.", "It should look"],
+        ),
+        (
+            {"LAB_DATABASE": "url", "DATABASE_URL": "mysql://a/b"},
+            ["DATABASE_URL names a database of the kind mysql", "Unset"],
+        ),
         (
             {"LAB_DATABASE": "url", "DATABASE_URL": "postgresql://me@127.0.0.1:1/shop"},
             ["PostgreSQL at 127.0.0.1:1 does not let us in", "Is it running"],

@@ -119,7 +119,9 @@ def _compose() -> list[str]:
 
 def _image() -> str:
     """The image that docker-compose.yml names, with its variables filled in."""
-    shown = subprocess.run([*_compose(), "config"], cwd=COURSE, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    shown = subprocess.run(
+        [*_compose(), "config"], cwd=COURSE, stdin=subprocess.DEVNULL, capture_output=True, text=True
+    )
     lines = [line.split(":", 1)[1].strip() for line in shown.stdout.splitlines() if line.strip().startswith("image:")]
     return lines[0] if lines else "of PostgreSQL"
 

@@ -199,8 +199,7 @@ class Embedded:
         if done.returncode:
             shutil.rmtree(new, ignore_errors=True)
             raise Problem(
-                f"The embedded PostgreSQL cannot make its data in {self.folder}.\n"
-                f"It says: {_last_words(done.stdout)}"
+                f"The embedded PostgreSQL cannot make its data in {self.folder}.\nIt says: {_last_words(done.stdout)}"
             )
         _write(self.folder / "password", password)
         os.rename(new / "data", self.data)

@@ -96,7 +96,7 @@ class Here:
         lines = difflib.unified_diff(before.splitlines(), after.splitlines(), n=1, lineterm="")
         print(path.relative_to(self._folder).as_posix())
         # the first two lines name the files, and lines with @@ say where
-        print("\n".join(line for line in list(lines)[2:] if not line.startswith("@@")))
+        print("\n".join(line for line in list(lines)[2:] if not line.startswith("@@")).rstrip())
 
     def serve(self) -> None:
         """Start the bookshop's website with the code as it is now, in place of one started before."""

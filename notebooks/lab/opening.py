@@ -12,7 +12,7 @@ from contextlib import closing
 from pathlib import Path
 
 from IPython import get_ipython
-from sqlalchemy.engine import URL, make_url
+from sqlalchemy.engine import URL
 
 from . import course, database, environment, home
 from .commands import RevisionIds, Shell
@@ -23,7 +23,9 @@ from .problem import Problem
 from .server import Server, choose, clients, connect
 
 APPLICATION = home.COURSE / "sample_app"
-NOT_COPIED = shutil.ignore_patterns(".env", "__pycache__", "*.pyc", ".pytest_cache", ".ipynb_checkpoints")
+NOT_COPIED = shutil.ignore_patterns(
+    ".env", "__pycache__", "*.pyc", ".pytest_cache", ".ruff_cache", ".ipynb_checkpoints"
+)
 EARLIER = home.WORK / "earlier"
 
 
@@ -199,7 +201,9 @@ def _git_repository(folder: Path, start: str) -> None:
         try:
             result = subprocess.run(["git", *command], cwd=folder, env=variables, capture_output=True, text=True)
         except FileNotFoundError:
-            raise Problem("The lessons need git, and there is none on PATH.\nInstall git and restart JupyterLab.") from None
+            raise Problem(
+                "The lessons need git, and there is none on PATH.\nInstall git and restart JupyterLab."
+            ) from None
         if result.returncode:
             raise Problem(f"git could not commit the fresh copy: {result.stderr.strip()}")
 

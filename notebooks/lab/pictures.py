@@ -19,7 +19,8 @@ ROWS_SHOWN = 20
 COLUMNS = """
 SELECT c.relname, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull,
        pg_get_expr(d.adbin, d.adrelid), a.attidentity <> '',
-       EXISTS (SELECT 1 FROM pg_constraint k WHERE k.conrelid = c.oid AND k.contype = 'p' AND a.attnum = ANY (k.conkey)),
+       EXISTS (SELECT 1 FROM pg_constraint k
+                WHERE k.conrelid = c.oid AND k.contype = 'p' AND a.attnum = ANY (k.conkey)),
        (SELECT k.confrelid::regclass::text FROM pg_constraint k
          WHERE k.conrelid = c.oid AND k.contype = 'f' AND k.conkey = ARRAY[a.attnum] LIMIT 1)
   FROM pg_class c
@@ -35,8 +36,11 @@ SELECT CASE contype WHEN 'p' THEN 'primary key' WHEN 'f' THEN 'foreign key' WHEN
        conname, pg_get_constraintdef(oid)
   FROM pg_constraint WHERE conrelid = %(table)s::regclass AND contype IN ('p', 'f', 'u', 'c', 'x')
 UNION ALL
-SELECT 'index', indexrelid::regclass::text, regexp_replace(pg_get_indexdef(indexrelid), '^CREATE (UNIQUE )?INDEX \\S+ ON \\S+ ', '\\1')
-  FROM pg_index WHERE indrelid = %(table)s::regclass AND NOT EXISTS (SELECT 1 FROM pg_constraint WHERE conindid = indexrelid AND conrelid = indrelid)
+SELECT 'index', indexrelid::regclass::text,
+       regexp_replace(pg_get_indexdef(indexrelid), '^CREATE (UNIQUE )?INDEX \\S+ ON \\S+ ', '\\1')
+  FROM pg_index
+ WHERE indrelid = %(table)s::regclass
+   AND NOT EXISTS (SELECT 1 FROM pg_constraint WHERE conindid = indexrelid AND conrelid = indrelid)
 UNION ALL
 SELECT 'sequence', s.oid::regclass::text, 'of ' || a.attname
   FROM pg_depend d JOIN pg_class s ON s.oid = d.objid AND s.relkind = 'S'
@@ -173,16 +177,20 @@ def revisions(folder: Path, applied: list[str]) -> Picture:
         here, parents = revision.revision in applied, revision._versioned_down_revisions
         notes = ["database is here"] * here + ["head"] * revision.is_head
         after = f"after {', '.join(parents)}" if parents else "the first"
-        text.append(f"{'>' if here else ' '} {revision.revision}  {revision.doc:<36} {after:<22} {' | '.join(notes)}".rstrip())
+        text.append(_revision_line(here, revision.revision, revision.doc, after, notes))
         label = "<br/>".join([revision.revision, html.escape(revision.doc).replace('"', "'"), *notes])
         boxes.append(f'    r{revision.revision}["{label}"]{":::here" * here}')
         arrows += [f"    r{parent} --> r{revision.revision}" for parent in parents]
     at_base = not applied
-    text.append(f"{'>' if at_base else ' '} base{' ' * 10}nothing applied{' ' * 45}{'database is here' if at_base else ''}".rstrip())
+    text.append(_revision_line(at_base, "base", "nothing applied", "", ["database is here"] * at_base))
     boxes.append(f"    base([base{'<br/>database is here' * at_base}]){':::here' * at_base}")
     arrows += [f"    base --> r{r.revision}" for r in found if not r._versioned_down_revisions]
     style = "    classDef here stroke-width:4px"
     return Picture("\n".join(text), "\n".join(["flowchart LR", *reversed(boxes), *reversed(arrows), style]))
+
+
+def _revision_line(here: bool, name: str, message: str, after: str, notes: list[str]) -> str:
+    return f"{'>' if here else ' '} {name:<12}  {message:<36} {after:<22} {' | '.join(notes)}".rstrip()
 
 
 def _mark(now, then, whole: bool = False) -> str:

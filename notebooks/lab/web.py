@@ -2,6 +2,7 @@
 
 import html
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -18,6 +19,9 @@ from .pictures import Picture
 from .problem import Problem
 
 PATIENCE = 30  # seconds until the server has to serve
+DOTENV = [sys.executable, "-m", "dotenv", "run", "--"]
+LISTEN = "--listen=127.0.0.1:0"  # port 0: the system picks a free one, and waitress says which
+BLOCKS = {"p", "h1", "h2", "h3", "li", "tr", "div", "dt", "table", "ul", "dl", "section", "article", "label", "nav"}
 
 
 class Website:
@@ -27,16 +31,17 @@ class Website:
     """
 
     def __init__(self, folder: Path):
+        # From a copy: templates are read when they are first shown, and by then the lesson may have changed them.
+        copy = tempfile.mkdtemp(prefix="bookshop-")
+        shutil.copytree(folder, copy, ignore=shutil.ignore_patterns(".git"), dirs_exist_ok=True)
         self.log = tempfile.TemporaryFile("a+b")  # append: the server shares our position in the file
         self.seen = 0
         self.process = subprocess.Popen(
-            # Port 0: the system picks a free one, and waitress says which.
-            [sys.executable, tether.__file__, sys.executable, "-m", "dotenv", "run", "--"]
-            + [sys.executable, "-m", "waitress", "--listen=127.0.0.1:0", "manage:app"],
-            cwd=folder,
+            [sys.executable, tether.__file__, copy, *DOTENV, sys.executable, "-m", "waitress", LISTEN, "manage:app"],
             stdin=subprocess.PIPE,
             stdout=self.log,
             stderr=subprocess.STDOUT,
+            start_new_session=True,  # Jupyter kills a kernel with its whole group; the tether has to outlive that
         )
         self.address = self._wait_for_address()
 
@@ -106,14 +111,12 @@ def _main(page: str) -> str:
 class _Text(HTMLParser):
     """Collects the words of a page, a line for each block."""
 
-    BLOCKS = {"p", "h1", "h2", "h3", "li", "tr", "div", "dt", "table", "ul", "dl", "section", "article", "label", "nav"}
-
     def __init__(self):
         super().__init__()
         self.lines = [""]
 
     def handle_starttag(self, tag, attributes):
-        if tag in self.BLOCKS:
+        if tag in BLOCKS:
             self.lines.append("")
         elif tag in ("td", "th", "dd"):
             self.lines[-1] += "  "

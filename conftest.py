@@ -30,4 +30,12 @@ def pytest_unconfigure(config):
         config.stash[HOME].close()
 
 
+def pytest_terminal_summary(terminalreporter):
+    """Say how many cells ran: without --nbval pytest collects no notebook, and says nothing of it."""
+    for outcome in ("passed", "failed"):
+        cells = [r for r in terminalreporter.stats.get(outcome, []) if ".ipynb::" in r.nodeid and r.when == "call"]
+        if cells:
+            terminalreporter.write_line(f"notebook cells: {len(cells)} {outcome}")
+
+
 HOME = pytest.StashKey[ExitStack]()

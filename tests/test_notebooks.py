@@ -1,0 +1,150 @@
+"""What holds for every notebook as it is committed. Nothing is executed here: nbval does that."""
+
+import getpass
+import itertools
+import platform
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+from lab import course
+from nbval.plugin import get_sanitize_patterns
+
+COURSE = Path(__file__).parents[1]
+NOTEBOOKS = COURSE / "notebooks"
+PATHS = sorted(NOTEBOOKS.glob("*.ipynb"))
+RULES = (NOTEBOOKS / "sanitize.cfg").read_text(encoding="utf-8")
+
+IGNORED = "nbval-ignore-output"
+ONE_VERSION = "one-version"  # beside it: what only some versions of PostgreSQL have
+SHAPE_ROWS = ["Afterwards you can", "Time", "You need", "Skip it if you can answer"]
+
+
+def read(path):
+    return nbformat.read(path, as_version=4)
+
+
+def code_cells(path):
+    return [cell for cell in read(path).cells if cell.cell_type == "code"]
+
+
+def text_of(path):
+    return "\n\n".join(cell.source for cell in read(path).cells if cell.cell_type == "markdown")
+
+
+def stored(path):
+    """Every piece of stored output, as (number of the cell, text)."""
+    for cell in code_cells(path):
+        for output in cell.outputs:
+            parts = (
+                output.get("data", {}).values() if "data" in output else [output.get("text", output.get("evalue", ""))]
+            )
+            for part in parts:
+                yield cell.execution_count, part
+
+
+every_notebook = pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
+
+
+def test_the_list_of_lessons_and_the_notebooks_agree():
+    assert [lesson.notebook for lesson in course.lessons()] == [path.name for path in PATHS]
+
+
+def test_every_lesson_begins_at_a_known_state_and_needs_earlier_lessons():
+    earlier = set()
+    for lesson in course.lessons():
+        assert lesson.start in course.STARTS
+        assert set(lesson.needs) <= earlier
+        earlier.add(lesson.name)
+
+
+@every_notebook
+def test_every_code_cell_was_executed_in_order(path):
+    counts = [cell.execution_count for cell in code_cells(path)]
+    assert counts == list(range(1, len(counts) + 1)), "store it again: make store LESSON=" + path.name[:2]
+
+
+@every_notebook
+def test_no_stored_output_is_an_error(path):
+    outputs = [output for cell in code_cells(path) for output in cell.outputs]
+    assert [output.ename for output in outputs if output.output_type == "error"] == []
+
+
+@every_notebook
+def test_stored_output_tells_nothing_of_one_machine(path):
+    machine = {str(Path.home()), str(COURSE), platform.node(), "ipykernel_"} - {"/", "localhost", ""}
+    if getpass.getuser() not in ("root", "postgres", "learner"):
+        machine.add(f"/{getpass.getuser()}/")
+    for number, text in stored(path):
+        for word in machine:
+            assert word not in text, f"cell {number} shows {word}"
+        found = re.search(r"(?<![\w.…<])/(root|home|Users|tmp|var|opt|usr|work|private)/\S*", text)
+        assert not found, f"cell {number} shows the path {found[0]}"
+        assert not re.search(r"course_[0-9a-f]{8}_", text), f"cell {number} shows the id of one checkout"
+        assert not re.search(r"(127\.0\.0\.1|localhost):\d", text), f"cell {number} shows a port"
+        assert "Warning" not in text, f"cell {number} shows a warning"
+        assert "\x1b[" not in text, f"cell {number} shows colours"
+
+
+@every_notebook
+def test_cells_are_short(path):
+    for cell in code_cells(path):
+        assert cell.source.count("\n") < 20, f"cell {cell.execution_count} is too long to read at once"
+
+
+@every_notebook
+def test_a_lesson_has_the_fixed_shape(path):
+    lesson = course.find(path.stem)
+    cells, text = read(path).cells, text_of(path)
+    headings = re.findall(
+        r"^(#+) (.+)$", re.sub(r"^~~~.*?^~~~", "", text, flags=re.DOTALL | re.MULTILINE), re.MULTILINE
+    )
+
+    assert headings[0] == ("#", f"{lesson.number} {lesson.title}")
+    assert cells[1].source == f'from lab import lesson\n\nhere = lesson("{lesson.name}")' or lesson.number == "00"
+    assert re.findall(r"^\| ([A-Z][^|]+?) \|", text, re.MULTILINE)[:4] == SHAPE_ROWS
+    assert f"| Time | {lesson.minutes} minutes |" in text
+    assert headings[-1] == ("##", "Key points")
+    assert (
+        3
+        <= len([title for level, title in headings if level == "##" and title not in ("Key points", "Exercises")])
+        <= 6
+    )
+    levels = [len(level) for level, _ in headings]
+    assert all(lower - upper <= 1 for upper, lower in itertools.pairwise(levels)), "a heading level is skipped"
+    assert levels.count(1) == 1
+    assert text.rstrip().splitlines()[-1].startswith("Next: ")
+
+
+@every_notebook
+def test_links_lead_somewhere_and_pictures_have_words(path):
+    for alternative, target in re.findall(r"(?<!`)!?\[([^\]]*)\]\(([^)]+)\)", text_of(path)):
+        assert alternative.strip()
+        if not target.startswith("http"):
+            assert (NOTEBOOKS / target.partition("#")[0]).exists(), target
+
+
+def test_at_most_one_cell_in_fifty_is_not_compared():
+    cells = [cell for path in PATHS for cell in code_cells(path)]
+    ignored = [
+        cell for cell in cells if IGNORED in cell.metadata.get("tags", []) and ONE_VERSION not in cell.metadata.tags
+    ]
+    assert len(ignored) * 50 <= len(cells)
+
+
+def test_every_rule_of_sanitize_is_parsed():
+    written = re.findall(r"^\s*regex:", RULES, re.MULTILINE)
+    assert len(get_sanitize_patterns(RULES)) == len(written)
+
+
+def test_every_rule_of_sanitize_is_used():
+    output = "\n".join(text for path in PATHS for _, text in stored(path))
+    for _, replacement in get_sanitize_patterns(RULES):
+        assert replacement in output, f"no stored output holds {replacement!r}"
+
+
+def test_the_readme_lists_the_lessons():
+    readme = (COURSE / "README.md").read_text(encoding="utf-8")
+    for lesson in course.lessons():
+        assert f"| [{lesson.number} {lesson.title}](notebooks/{lesson.notebook}) | {lesson.minutes} min |" in readme

@@ -100,6 +100,12 @@ def test_cleaning_asks_first():
     assert "Nothing was removed." in result.stdout
 
 
+def make(folder, *arguments):
+    """Run make as from a shell, also where these tests were started by make."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
+    return subprocess.run(["make", *arguments], cwd=folder, env=inherited, capture_output=True, text=True)
+
+
 def fake_python(folder, refused):
     """A Python on which a check fails; everything else is the real one's."""
     path = folder / "python"
@@ -120,7 +126,7 @@ def fake_python(folder, refused):
 )
 def test_a_python_that_will_not_do_ends_in_one_line_with_the_cure(clone, tmp_path, refused, message):
     python = fake_python(tmp_path, refused)
-    result = subprocess.run(["make", "lab", f"PYTHON={python}"], cwd=clone, capture_output=True, text=True)
+    result = make(clone, "lab", f"PYTHON={python}")
     assert result.returncode
     assert message in result.stdout
     assert len(result.stdout.splitlines()) == 1
@@ -128,7 +134,7 @@ def test_a_python_that_will_not_do_ends_in_one_line_with_the_cure(clone, tmp_pat
 
 
 def test_a_python_that_is_missing_ends_in_one_line(clone):
-    result = subprocess.run(["make", "test", "PYTHON=python3.1"], cwd=clone, capture_output=True, text=True)
+    result = make(clone, "test", "PYTHON=python3.1")
     assert result.returncode and result.stdout.startswith("python3.1 is missing: install Python 3.11 to 3.14")
 
 
@@ -139,7 +145,7 @@ def test_every_dependency_is_pinned_with_a_reason():
 
 
 def test_make_lists_its_targets():
-    said = run(["make", "help"], COURSE)
+    said = make(COURSE, "help").stdout
     targets = [line.split()[1] for line in said.splitlines()]
     assert {"lab", "test", "test-all", "check", "stop", "clean", "fresh", "update", "store"} <= set(targets)
 

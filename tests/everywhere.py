@@ -18,6 +18,10 @@ from pathlib import Path
 import nbformat
 import psutil
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "notebooks"))
+
+from lab.compose import LABEL, compose_command
+
 COURSE = Path(__file__).parents[1]
 NOTEBOOKS = sorted((COURSE / "notebooks").glob("[0-9][0-9]_*.ipynb"))
 PYTEST = [sys.executable, "-m", "pytest", "--nbval", "-q"]
@@ -38,15 +42,13 @@ def docker() -> int:
     """On Docker's PostgreSQL, started by the course as for a learner."""
     if subprocess.run(["docker", "info"], capture_output=True).returncode:
         raise CannotGo("no Docker engine answers")
+    label = f"label={LABEL}"
+    ran = subprocess.run(["docker", "ps", "--quiet", "--filter", label], capture_output=True, text=True).stdout.strip()
     try:
         return run([*PYTEST, "-n", "2", "notebooks"], LAB_DATABASE="docker")
     finally:
-        compose = (
-            ["docker", "compose"]
-            if not subprocess.run(["docker", "compose", "version"], capture_output=True).returncode
-            else ["docker-compose"]
-        )
-        subprocess.run([*compose, "down", "--volumes"], cwd=COURSE, capture_output=True)
+        if not ran:  # a service that ran before may hold somebody's lessons
+            subprocess.run([*compose_command(), "down", "--volumes"], cwd=COURSE, capture_output=True)
 
 
 def debian() -> int:

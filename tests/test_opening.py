@@ -280,3 +280,21 @@ def test_an_interrupted_command_is_ended(home):
         kernel.send_signal(signal.SIGINT)
         assert "KeyboardInterrupt" in kernel.communicate()[1]
     assert psutil.wait_procs(psqls, timeout=5)[1] == []
+
+
+def test_a_test_run_leaves_a_learners_attempt_as_it_was(home, cells):
+    """Here the learner's home is this file's; the test run makes one of its own, as every run does."""
+    name = "04_downgrade"
+    cells(OPEN.format(name), "!echo mine > mine.txt", 'here.sql("DELETE FROM order_lines")')
+
+    def attempt():
+        files = {path: path.read_bytes() for path in home.rglob("*") if path.is_file() and path.name != "id.lock"}
+        return files, query(database_of(home / "work" / name), "SELECT count(*) FROM order_lines")
+
+    before = attempt()
+    opening = f"notebooks/{name}.ipynb::Cell 0"
+    result = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "--nbval", opening], cwd=NOTEBOOKS.parent, capture_output=True, text=True
+    )
+    assert "notebook cells: 1 passed" in result.stdout, result.stdout
+    assert attempt() == before

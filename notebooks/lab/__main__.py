@@ -25,6 +25,9 @@ def check() -> None:
     """Check that this machine is ready for the course: git, PostgreSQL, a database made and dropped."""
     if not shutil.which("git"):
         raise Problem("git is missing.\nInstall it: https://git-scm.com/downloads")
+    flask = Path(sys.executable).with_name("flask")
+    if not _runs(flask):
+        raise Problem(f"{flask} does not run.\nWas this folder moved? Delete .venv and run `make check` again.")
     chosen = server.choose()
     print(f"server: {chosen}")
     prepare(chosen, "filled")
@@ -53,8 +56,8 @@ def stop() -> None:
 def clean(yes: bool) -> None:
     """Remove what the course made: this checkout's databases, its embedded server, the learner's copies."""
     if not yes:
-        print(f"This removes your work in {home.WORK} and this checkout's databases.")
-        if input("Type yes to go on: ").strip().lower() != "yes":
+        print(f"This removes your work in {home.WORK} and this checkout's databases. Type yes to go on: ", end="")
+        if sys.stdin.readline().strip().lower() != "yes":
             print("Nothing was removed.")
             return
     for kind in server.KINDS:
@@ -65,14 +68,17 @@ def clean(yes: bool) -> None:
         shutil.rmtree(launcher.folder, ignore_errors=True)
     shutil.rmtree(home.WORK, ignore_errors=True)
     shutil.rmtree(home.DATA, ignore_errors=True)
+    print("Everything that the course made is removed, but for .venv and what Docker keeps.")
 
 
 def fresh(name: str) -> None:
     """Get the notebook of a lesson back as it was shipped; the changed one is kept beside the lessons' copies."""
+    if not name:
+        raise Problem("Which lesson?\nName it: make fresh LESSON=05")
     lesson = course.find(name)
     path = home.NOTEBOOKS / lesson.notebook
     if path.exists() and _changed(path):
-        print(f"yours is kept as {_kept(path)}")
+        print(f"yours is kept as {_kept(path)}\n(to run it, move it beside the other notebooks)")
     _git("checkout", "--", str(path))
     print(f"{path.name} is as it was shipped. Close its tab in JupyterLab and open it again.")
 
@@ -83,6 +89,14 @@ def update() -> None:
         if _changed(home.NOTEBOOKS / lesson.notebook):
             fresh(lesson.name)
     print(_git("pull", "--ff-only"))
+
+
+def _runs(program: Path) -> bool:
+    """Whether `program` can be started. In an environment that was moved its first line names a Python that is gone."""
+    try:
+        return subprocess.run([program, "--version"], capture_output=True).returncode == 0
+    except OSError:
+        return False
 
 
 def _launchers() -> list[embedded.Embedded]:

@@ -90,7 +90,7 @@ def _up(client) -> None:
     except (APIError, DockerException):
         print(f"Fetching the image {image}, once; this can take minutes.", flush=True)
     result = subprocess.run(
-        [*_compose(), "up", "-d", SERVICE], cwd=COURSE, stdin=subprocess.DEVNULL, capture_output=True, text=True
+        [*compose_command(), "up", "-d", SERVICE], cwd=COURSE, stdin=subprocess.DEVNULL, capture_output=True, text=True
     )
     if result.returncode == 0:
         return
@@ -106,7 +106,7 @@ def _up(client) -> None:
     raise Problem(f"`docker compose up -d {SERVICE}` failed: {last}\n{_advice()}")
 
 
-def _compose() -> list[str]:
+def compose_command() -> list[str]:
     """The command for compose: version 2 is a sub-command of docker, version 1 a program of its own."""
     if shutil.which("docker"):
         asked = subprocess.run(["docker", "compose", "version"], stdin=subprocess.DEVNULL, capture_output=True)
@@ -120,7 +120,7 @@ def _compose() -> list[str]:
 def _image() -> str:
     """The image that docker-compose.yml names, with its variables filled in."""
     shown = subprocess.run(
-        [*_compose(), "config"], cwd=COURSE, stdin=subprocess.DEVNULL, capture_output=True, text=True
+        [*compose_command(), "config"], cwd=COURSE, stdin=subprocess.DEVNULL, capture_output=True, text=True
     )
     lines = [line.split(":", 1)[1].strip() for line in shown.stdout.splitlines() if line.strip().startswith("image:")]
     return lines[0] if lines else "of PostgreSQL"

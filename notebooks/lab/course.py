@@ -40,7 +40,9 @@ def lessons() -> list[Lesson]:
 
 def find(name: str) -> Lesson:
     """The lesson called `name`; its number alone will do. An unknown name is a Problem."""
-    known = {key: lesson for lesson in lessons() for key in (lesson.name, lesson.number)}
+    known = {
+        key: lesson for lesson in lessons() for key in (lesson.name, lesson.number, lesson.number.lstrip("0") or "0")
+    }
     if name in known:
         return known[name]
     names = [lesson.name for lesson in lessons()]

@@ -135,7 +135,10 @@ def _execute(cursor, statement: str, *parts) -> None:
         except (errors.ObjectInUse, errors.InternalError_) as error:
             # Another notebook is copying the same template, or a session has not gone yet.
             if attempt == 19:
-                raise Problem(f"PostgreSQL refuses: {error.diag.message_primary}.\nTry again in a moment.") from None
+                raise Problem(
+                    f"PostgreSQL refuses: {error.diag.message_primary}.\n"
+                    "A website that runs is connected, too: make a copy before here.serve()."
+                ) from None
             time.sleep(0.25)
         except errors.DiskFull as error:
             raise Problem(

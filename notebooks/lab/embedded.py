@@ -223,7 +223,10 @@ class Embedded:
                     recovers = "the database system is" in str(error)  # "... in recovery mode"
                     if not recovers and seconds - refused > PATIENCE:
                         words = str(error).splitlines()[0]
-                        raise Problem(f"PostgreSQL runs but refuses us.\n{words}") from None
+                        raise Problem(
+                            f"The embedded PostgreSQL runs, but does not let us in: {words}\n"
+                            "`make stop` ends it; then run this cell again. `make clean` makes it anew."
+                        ) from None
             elif not process and (child is None or child.poll() is not None):
                 if child:
                     said = self.log.read_bytes()[log_began:]

@@ -66,7 +66,7 @@ def resume(name: str) -> Here:
         raise Problem(f"There is nothing to resume: this lesson has not been opened here yet.\n{begin}")
     if not folder.is_dir():
         raise Problem(f"The lesson's folder {_shown(folder)} is gone.\n{begin}")
-    server = choose(record["kind"])
+    server = choose(record["kind"], "as when it was opened")
     url = server.url.set(database=record["database"])
     if not database.exists(url):
         raise Problem(f"The lesson's database is gone from {server}.\n{begin}")

@@ -41,20 +41,21 @@ class Server:
         return f"PostgreSQL {self.version} {name[self.kind]}{self.why and ': ' + self.why}"
 
 
-def choose(kind: str = "") -> Server:
+def choose(kind: str = "", why: str = "") -> Server:
     """The server to use, started if it has to be.
 
-    `kind`, or else LAB_DATABASE, decides, and then what goes wrong is a Problem. Without either the
-    first of these that works is taken: DATABASE_URL on this machine, Docker's, the embedded one.
+    `kind`, for the reason `why`, or else LAB_DATABASE decides, and then what goes wrong is a Problem. Without
+    either the first of these that works is taken: DATABASE_URL on this machine, Docker's, the embedded one.
     """
-    kind = kind or os.environ.get("LAB_DATABASE", "")
+    if not kind:
+        kind, why = os.environ.get("LAB_DATABASE", ""), "chosen by LAB_DATABASE"
     if kind:
         if kind not in KINDS:
             raise Problem(
                 f'LAB_DATABASE is "{kind}", which is none of {", ".join(KINDS)}.\n'
                 "Set it to one of these, or unset it, and restart JupyterLab."
             )
-        return {"docker": _docker, "embedded": _embedded, "url": _url}[kind]("chosen by LAB_DATABASE")
+        return {"docker": _docker, "embedded": _embedded, "url": _url}[kind](why)
 
     passed_over = []
     if GIVEN_URL:

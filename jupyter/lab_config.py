@@ -19,5 +19,7 @@ c.LabApp.check_for_updates_class = "jupyterlab.NeverCheckForUpdate"
 # another project does not win over the .env of a lesson. The server's URL is handed on under another name.
 os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
 os.environ.setdefault("LAB_DATABASE_URL", os.environ.get("DATABASE_URL", ""))
+# Before a lesson is opened, or after a restart, git in a cell would find the repository of the course.
+os.environ["GIT_CEILING_DIRECTORIES"] = str(Path(__file__).resolve().parents[1])
 for name in ("DATABASE_URL", "FLASK_APP", "FLASK_ENV", "FLASK_DEBUG", "SECRET_KEY"):
     os.environ.pop(name, None)

@@ -95,7 +95,7 @@ def test_replace_refuses_what_is_not_there_exactly_once(cells):
     assert "holds this text 0 times" in said[2]
     assert "holds this text 4 times" in said[3]
     assert "should name one file of this lesson, and it names" in said[4]
-    assert "it names 0: none" in said[5]
+    assert "it names 0: none.\nWas the cell that makes it run?" in said[5]
 
 
 def test_sql_shows_rows_counts_and_refusals(cells):
@@ -189,6 +189,32 @@ def test_a_form_can_be_sent(cells):
     assert said[2] == "POST /orders: 302 Found, leads to /customers/1"
     assert said[3].startswith("POST /orders: 400 Bad Request")
     assert "No customer has this email address." in said[3]
+
+
+def test_a_resumed_lesson_goes_on_with_its_second_database(cells):
+    count = '!psql -At -d {other.name} -c "SELECT count(*) FROM books"'
+    cells(
+        OPEN.format("04_downgrade"),
+        'other = here.database("backup", copy=True)',
+        '!psql -q -d {other.name} -c "TRUNCATE order_lines, orders, books"',
+    )
+    resume = 'from lab import lesson\nhere = lesson.resume("04_downgrade")'
+    again = 'other = here.database("backup", copy=True)'
+    said = cells(resume, again, count, again, count)
+    assert said[1:] == ["backup: as you left it\n", "0\n", "", "40\n"]
+
+
+def test_a_copy_can_be_made_while_the_website_runs(cells):
+    said = cells(
+        OPEN.format("04_downgrade"),
+        "here.serve()",
+        'here.get("/books/1")',
+        'copy = here.database("second", copy=True)',
+        '!psql -At -d {copy.name} -c "SELECT count(*) FROM books"',
+        'here.get("/books/1")',
+    )
+    assert said[4] == "40\n"
+    assert said[5].startswith("GET /books/1: 200 OK")
 
 
 def test_a_second_database_is_empty_or_a_copy(cells):

@@ -108,7 +108,7 @@ def test_resuming_what_was_never_opened_or_was_deleted_says_what_to_do(home, cel
 def test_resuming_after_the_server_was_stopped_starts_it_again(cells):
     name = "04_downgrade"
     cells(OPEN.format(name), 'here.sql("DELETE FROM order_lines")')
-    assert "stopped" in lab("stop")
+    assert lab("stop") == "stopped: the embedded PostgreSQL\n"
     said = cells(
         f'from lab import lesson\nhere = lesson.resume("{name}")', 'here.sql("SELECT count(*) FROM order_lines")'
     )

@@ -46,17 +46,17 @@ def prepare_all() -> None:
 
 def stop() -> None:
     """Stop the embedded PostgreSQL and Docker's; their data stays."""
-    for launcher in _launchers():
-        if launcher.stop():
-            print("The embedded PostgreSQL is stopped.")
+    stopped = ["the embedded PostgreSQL" for launcher in _launchers() if launcher.stop()]
     if home.HOME == home.NOTEBOOKS and compose.stop():
-        print("Docker's PostgreSQL is stopped.")
+        stopped.append("Docker's PostgreSQL")
+    print(f"stopped: {' and '.join(stopped) or 'nothing was running'}")
 
 
 def clean(yes: bool) -> None:
     """Remove what the course made: this checkout's databases, its embedded server, the learner's copies."""
     if not yes:
-        print(f"This removes your work in {home.WORK} and this checkout's databases. Type yes to go on: ", end="")
+        print(f"This removes your work, the notebooks kept in {home.WORK}, and this checkout's databases.")
+        print("Type yes to go on: ", end="", flush=True)
         if sys.stdin.readline().strip().lower() != "yes":
             print("Nothing was removed.")
             return

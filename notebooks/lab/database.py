@@ -33,6 +33,8 @@ def create(server: Server, purpose: str, template: str = "template0") -> URL:
     leaves PostgreSQL's lock queue within a second.
     """
     with _maintenance(server) as cursor:
+        # PostgreSQL copies no database that somebody is connected to, be it the lesson's own website.
+        cursor.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [template])
         drop(cursor, name_for(purpose))
         for name in (name_for(purpose), *(name_for(f"{purpose}_{n}") for n in range(2, 10))):
             try:
@@ -93,6 +95,8 @@ def drop(cursor, name: str) -> bool:
 def drop_one(server: Server, purpose: str) -> None:
     """Drop this checkout's database for `purpose`."""
     with _maintenance(server) as cursor:
+        # PostgreSQL copies no database that somebody is connected to, be it the lesson's own website.
+        cursor.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [template])
         drop(cursor, name_for(purpose))
 
 
@@ -135,10 +139,7 @@ def _execute(cursor, statement: str, *parts) -> None:
         except (errors.ObjectInUse, errors.InternalError_) as error:
             # Another notebook is copying the same template, or a session has not gone yet.
             if attempt == 19:
-                raise Problem(
-                    f"PostgreSQL refuses: {error.diag.message_primary}.\n"
-                    "A website that runs is connected, too: make a copy before here.serve()."
-                ) from None
+                raise Problem(f"PostgreSQL refuses: {error.diag.message_primary}.\nTry again in a moment.") from None
             time.sleep(0.25)
         except errors.DiskFull as error:
             raise Problem(

@@ -28,8 +28,10 @@ class Database:
 class Here:
     """The lesson that is open: its database, its files and its website."""
 
-    def __init__(self, folder: Path, server: Server, url: URL, revision_ids: RevisionIds):
+    def __init__(self, folder: Path, server: Server, url: URL, revision_ids: RevisionIds, resumed: bool):
         self._folder = folder
+        self._resumed = resumed
+        self._made = set()  # names of second databases
         self._server = server
         self._url = url
         self._revision_ids = revision_ids
@@ -73,10 +75,16 @@ class Here:
     def database(self, name: str, copy: bool = False) -> "Database":
         """A second database for this lesson, empty or a copy of the first; what it held before is dropped.
 
-        The result's `url` is for flask, its `name` for psql and pg_dump.
+        A resumed lesson goes on with the one that it had. The result's `url` is for flask, its `name` for
+        psql and pg_dump.
         """
-        origin = self._url.database if copy else "template0"
-        url = database.create(self._server, f"{self._folder.name}_{name}", origin)
+        purpose = f"{self._folder.name}_{name}"
+        url = self._server.url.set(database=database.name_for(purpose))
+        if name not in self._made and self._resumed and database.exists(url):
+            print(f"{name}: as you left it")
+        else:
+            url = database.create(self._server, purpose, self._url.database if copy else "template0")
+        self._made.add(name)
         return Database(url.database, url.render_as_string(hide_password=False))
 
     def replace(self, file: str, old: str, new: str) -> None:
@@ -89,7 +97,7 @@ class Here:
         if (found := before.count(old)) != 1:
             raise Problem(
                 f"{path.relative_to(self._folder)} holds this text {found} times, and it should be once:\n{old}\n"
-                "Was this cell run before, or the file changed by hand? `!git diff` shows."
+                "Was this cell run before? Then go on with the next one. If not, open the file and compare."
             )
         after = before.replace(old, new)
         path.write_text(after, encoding="utf-8")
@@ -135,6 +143,13 @@ class Here:
     def _only_match(self, file: str) -> Path:
         matches = sorted(glob.glob(file, root_dir=self._folder))
         if len(matches) != 1:
+            advice = (
+                "Was the cell that makes it run twice? Then delete the newer file."
+                if matches
+                else "Was the cell that makes it run?"
+            )
             found = ", ".join(matches) or "none"
-            raise Problem(f'"{file}" should name one file of this lesson, and it names {len(matches)}: {found}.')
+            raise Problem(
+                f'"{file}" should name one file of this lesson, and it names {len(matches)}: {found}.\n{advice}'
+            )
         return self._folder / matches[0]

@@ -73,9 +73,10 @@ def resume(name: str) -> Here:
     # The server may have come back on another port.
     _write_settings(folder, url)
     _close_current()
-    here = _enter(entry, server, folder, url)
+    here = _enter(entry, server, folder, url, resumed=True)
     print(f"files      {_shown(folder)}: as you left them")
     _describe(entry, server, url)
+    print("gone       the notebook's variables and the website: where you need them, run their cells again")
     return here
 
 
@@ -208,7 +209,7 @@ def _git_repository(folder: Path, start: str) -> None:
             raise Problem(f"git could not commit the fresh copy: {result.stderr.strip()}")
 
 
-def _enter(entry: Lesson, server: Server, folder: Path, url: URL) -> Here:
+def _enter(entry: Lesson, server: Server, folder: Path, url: URL, resumed: bool = False) -> Here:
     """Make this process's folder, environment and `!` those of the lesson."""
     environment.enter(url, clients(server))
     os.chdir(folder)
@@ -218,7 +219,7 @@ def _enter(entry: Lesson, server: Server, folder: Path, url: URL) -> Here:
     if ipython is not None:
         ipython.system = Shell(ipython, ids)
     global _current
-    _current = Here(folder, server, url, ids)
+    _current = Here(folder, server, url, ids, resumed)
     return _current
 
 
@@ -239,7 +240,7 @@ def _describe(entry: Lesson, server: Server, url: URL) -> None:
         empty = cursor.fetchone()[0] == 0
     state = f"at revision {', '.join(applied)}" if applied else "empty" if empty else "no revision applied"
     print(f"database   {state}")
-    print(f'continue   after a restart: here = lesson.resume("{entry.name}")')
+    print(f'continue   after a restart: from lab import lesson; here = lesson.resume("{entry.name}")')
 
 
 def _shown(folder: Path) -> str:

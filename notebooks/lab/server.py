@@ -67,7 +67,7 @@ def choose(kind: str = "", why: str = "") -> Server:
             passed_over.append("not DATABASE_URL: " + str(problem).splitlines()[0].rstrip("."))
     if compose.engine_answers():
         try:
-            return _docker("; ".join(passed_over))
+            return _docker("; ".join([*passed_over, "an engine answers"]))
         except Problem as problem:
             passed_over.append("not Docker: " + str(problem).splitlines()[0].rstrip("."))
     else:

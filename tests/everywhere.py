@@ -11,6 +11,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -43,11 +44,12 @@ def docker() -> int:
     if subprocess.run(["docker", "info"], capture_output=True).returncode:
         raise CannotGo("no Docker engine answers")
     label = f"label={LABEL}"
-    ran = subprocess.run(["docker", "ps", "--quiet", "--filter", label], capture_output=True, text=True).stdout.strip()
+    ps = ["docker", "ps", "--all", "--quiet", "--filter", label]
+    there = subprocess.run(ps, capture_output=True, text=True).stdout.strip()
     try:
         return run([*PYTEST, "-n", "2", "notebooks"], LAB_DATABASE="docker")
     finally:
-        if not ran:  # a service that ran before may hold somebody's lessons
+        if not there:  # one that was there before may hold somebody's lessons, running or stopped
             subprocess.run([*compose_command(), "down", "--volumes"], cwd=COURSE, capture_output=True)
 
 
@@ -56,7 +58,8 @@ def debian() -> int:
     if not shutil.which("pg_virtualenv"):
         raise CannotGo("pg_virtualenv (Debian's package postgresql) is missing")
     url = "postgresql://$PGUSER:$PGPASSWORD@$PGHOST:$PGPORT/postgres"
-    command = f'LAB_DATABASE=url DATABASE_URL="{url}" exec "$@"'
+    left = "SELECT datname FROM pg_database WHERE datname LIKE 'course%'"
+    command = f'LAB_DATABASE=url DATABASE_URL="{url}" "$@" && test -z "$(psql -At -c "{left}" postgres)"'
     return run(["pg_virtualenv", "sh", "-c", command, "sh", *PYTEST, "-n", "2", "notebooks"])
 
 
@@ -91,6 +94,7 @@ def traces() -> set[str]:
         words = " ".join(process.info["cmdline"] or [])
         if "waitress" in words or "flask-migrations-course" in words or ".lab/" in words or "ipykernel" in words:
             found.add(f"process {process.pid}: {words[:150]}")
+    found |= {f"file {path}" for path in Path(tempfile.gettempdir()).glob("bookshop-*")}
     for folder in (
         COURSE / "notebooks" / ".lab" / "tests",
         COURSE / "notebooks" / "work",

@@ -140,8 +140,10 @@ def test_every_rule_of_sanitize_is_parsed():
 
 def test_every_rule_of_sanitize_is_used():
     output = "\n".join(text for path in PATHS for _, text in stored(path))
-    for _, replacement in get_sanitize_patterns(RULES):
+    # the longest first: "…" stands in others, too
+    for _, replacement in sorted(get_sanitize_patterns(RULES), key=lambda rule: -len(rule[1])):
         assert replacement in output, f"no stored output holds {replacement!r}"
+        output = output.replace(replacement, "")
 
 
 def test_the_readme_lists_the_lessons():

@@ -1,6 +1,7 @@
 """What opening, resuming and leaving a lesson promise."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -8,10 +9,13 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import nbformat
 import psutil
 import psycopg2
 import pytest
 from homes import NOTEBOOKS, home_of_its_own, lab
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
 from sqlalchemy.engine import make_url
 
 OPEN = 'from lab import lesson\nhere = lesson("{}")'
@@ -36,9 +40,10 @@ def query(url, statement):
     return rows
 
 
-def python(code, *arguments):
+def python(code, *arguments, env=None):
     """Run Python code where the notebooks are."""
-    return subprocess.run([sys.executable, "-c", code, *arguments], cwd=NOTEBOOKS, capture_output=True, text=True)
+    command = [sys.executable, "-c", code, *arguments]
+    return subprocess.run(command, cwd=NOTEBOOKS, env=env, capture_output=True, text=True)
 
 
 def test_each_starting_point_is_what_its_name_says(home, cells):
@@ -121,10 +126,11 @@ def test_an_unknown_lesson_ends_in_two_lines(cells):
 
 
 def test_a_failed_opening_stops_run_all():
-    # without allow_errors, as Run All and nbval do it
-    code = 'from lab import lesson\nlesson("nonsense")\nprint("went on")'
-    result = python(code)
-    assert result.returncode and "went on" not in result.stdout
+    sources = ['from lab import lesson\nlesson("nonsense")', 'print("went on")']
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources])
+    with pytest.raises(CellExecutionError, match="There is no lesson"):
+        NotebookClient(notebook, kernel_name="python3", resources={"metadata": {"path": NOTEBOOKS}}).execute()
+    assert notebook.cells[1].outputs == []
 
 
 def test_a_folder_that_cannot_be_written_ends_in_a_plain_line(tmp_path, cells):
@@ -239,6 +245,46 @@ def test_many_notebooks_open_at_once(home, count):
     assert [result.returncode for result in results] == [0] * count, results
 
 
+def test_the_same_lesson_opened_twice_at_once_is_opened_one_after_the_other(home):
+    code = "from lab import lesson; lesson('04_downgrade')"
+    with ThreadPoolExecutor(3) as pool:
+        results = list(pool.map(lambda _: python(code), range(3)))
+    assert [result.returncode for result in results] == [0, 0, 0], results
+    url = database_of(home / "work" / "04_downgrade")
+    assert query(url, "SELECT count(*) FROM books") == [(40,)]
+
+
+def test_an_opening_that_is_killed_leaves_nothing_that_is_not_found_again(home):
+    lab("clean", "--yes")
+    lab("prepare")
+    for delay in (0.1, 0.2, 0.3, 0.4):  # somewhere between the first and the last step of an opening
+        code = "from lab import lesson; print('ready', flush=True); lesson('04_downgrade')"
+        with subprocess.Popen([sys.executable, "-c", code], cwd=NOTEBOOKS, stdout=subprocess.PIPE, text=True) as kernel:
+            kernel.stdout.readline()
+            time.sleep(delay)
+            kernel.kill()
+    assert python("from lab import lesson; lesson('04_downgrade')").returncode == 0
+    url = database_of(home / "work" / "04_downgrade")
+    found = query(url, "SELECT datname FROM pg_database WHERE datname LIKE 'course\\_%\\_04\\_downgrade\\_%'")
+    assert found == [(url.database,)]
+
+
+def test_a_lesson_goes_on_in_a_course_that_was_moved_and_a_copy_begins_afresh(tmp_path):
+    code = "from lab import lesson; lesson{}('04_downgrade')"
+    settings = {**os.environ, "LAB_HOME": str(tmp_path / "one"), "LAB_DATABASE": "embedded"}
+    (tmp_path / "one" / "lab").mkdir(parents=True)  # what a home looks like in a clone
+    assert python(code.format(""), env=settings).returncode == 0
+    (tmp_path / "one").rename(tmp_path / "two")
+    settings["LAB_HOME"] = str(tmp_path / "two")
+    moved = python(code.format(".resume"), env=settings)
+    assert "as you left them" in moved.stdout, moved.stderr
+    lab("stop", **settings)
+    shutil.copytree(tmp_path / "two", tmp_path / "three", symlinks=True)
+    copied = python(code.format(".resume"), env={**settings, "LAB_HOME": str(tmp_path / "three")})
+    assert "has not been opened here yet" in copied.stderr
+    lab("clean", "--yes", **settings)
+
+
 def test_opening_on_a_running_server_takes_about_a_second(cells):
     cells(OPEN.format("04_downgrade"))
     said = cells(
@@ -288,7 +334,9 @@ def test_a_test_run_leaves_a_learners_attempt_as_it_was(home, cells):
     cells(OPEN.format(name), "!echo mine > mine.txt", 'here.sql("DELETE FROM order_lines")')
 
     def attempt():
-        files = {path: path.read_bytes() for path in home.rglob("*") if path.is_file() and path.name != "id.lock"}
+        # not the server's own files: it runs on
+        paths = [*(home / "work").rglob("*"), *(home / ".lab").rglob("*.json")]
+        files = {path.relative_to(home): hash(path.read_bytes()) for path in paths if path.is_file()}
         return files, query(database_of(home / "work" / name), "SELECT count(*) FROM order_lines")
 
     before = attempt()

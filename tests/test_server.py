@@ -66,6 +66,21 @@ def test_a_url_on_another_host_is_not_used_unasked():
     assert "secret" not in said
 
 
+@pytest.mark.parametrize(
+    ("url", "variables"),
+    [
+        ("postgresql:///shop", {"PGHOST": "db.work.example"}),
+        ("postgresql:///shop?host=db.work.example", {}),
+        ("postgresql://127.0.0.1/shop?hostaddr=192.0.2.1", {}),
+        ("postgresql:///shop?service=work", {}),
+        ("postgresql:///shop", {"PGSERVICE": "work"}),
+    ],
+)
+def test_another_host_is_recognised_in_all_the_places_where_one_can_be_named(url, variables):
+    said = status(DATABASE_URL=url, **variables)[1]
+    assert "DATABASE_URL names another host" in said
+
+
 def test_a_local_server_that_does_not_answer_is_passed_over_with_a_word():
     said = status(DATABASE_URL="postgresql://me@127.0.0.1:1/shop")[1]
     assert re.search(r"embedded: not DATABASE_URL: PostgreSQL at 127\.0\.0\.1:1 does not let us in.*refused", said)
@@ -97,6 +112,14 @@ def test_a_url_of_another_kind_of_database_is_passed_over_with_a_word():
         ),
         (
             {"LAB_DATABASE": "url", "DATABASE_URL": "postgresql://me@127.0.0.1:1/shop"},
+            ["PostgreSQL at 127.0.0.1:1 does not let us in", "Is it running"],
+        ),
+        (
+            {"LAB_DATABASE": "url", "DATABASE_URL": "postgresql://me:se@cret@127.0.0.1/shop"},
+            ["The password in DATABASE_URL holds an @.", "Write it as %40"],
+        ),
+        (
+            {"LAB_DATABASE": "url", "DATABASE_URL": "postgresql://me@127.0.0.1:1/shop?nonsense=1"},
             ["PostgreSQL at 127.0.0.1:1 does not let us in", "Is it running"],
         ),
         ({"LAB_DATABASE": "docker"}, ["Docker was asked for, but no engine answers.", "Start Docker"]),

@@ -2,6 +2,7 @@
 
 import argparse
 import datetime
+import os
 import shutil
 import subprocess
 import sys
@@ -32,7 +33,7 @@ def check() -> None:
     print(f"server: {chosen}")
     prepare(chosen, "filled")
     server.connect(database.create(chosen, "check")).close()
-    database.drop_one(chosen, "check")
+    database.drop(chosen, "check")
     print("Ready. Open JupyterLab with `make lab`, and begin with 00_start_here.ipynb.")
 
 
@@ -60,8 +61,12 @@ def clean(yes: bool) -> None:
         if sys.stdin.readline().strip().lower() != "yes":
             print("Nothing was removed.")
             return
-    for kind in server.KINDS:
-        for name in _drop_databases(kind):
+    for left_over in (home.DATA / "tests").glob("home-*"):
+        # of a test run that was killed
+        variables = {**os.environ, "LAB_HOME": str(left_over)}
+        subprocess.run([sys.executable, "-m", "lab", "clean", "--yes"], cwd=home.NOTEBOOKS, env=variables)
+    for place in sorted(database.places() - {"embedded"}):  # those of the embedded server go with its folder
+        for name in database.drop_all(_server_at(place)):
             print(f"dropped the database {name}")
     for launcher in _launchers():
         launcher.stop()
@@ -79,7 +84,7 @@ def fresh(name: str) -> None:
     path = home.NOTEBOOKS / lesson.notebook
     if path.exists() and _changed(path):
         print(f"yours is kept as {_kept(path)}\n(to run it, move it beside the other notebooks)")
-    _git("checkout", "--", str(path))
+    _git("checkout", "HEAD", "--", str(path))
     print(f"{path.name} is as it was shipped. Close its tab in JupyterLab and open it again.")
 
 
@@ -104,18 +109,12 @@ def _launchers() -> list[embedded.Embedded]:
     return [embedded.Embedded(folder)] if folder.is_dir() else []
 
 
-def _drop_databases(kind: str) -> list[str]:
-    """Drop this checkout's databases on the server of `kind`, if it runs; none is started for it."""
-    if kind == "embedded":
-        return []  # they go with its folder
-    if kind == "docker" and not compose.is_running():
-        return []
-    if kind == "url" and not server.GIVEN_URL:
-        return []
-    try:
-        return database.drop_all(server.choose(kind))
-    except Problem:
-        return []
+def _server_at(place: str) -> server.Server:
+    """The server that the records call `place`, so that nothing is forgotten that was made there."""
+    found = server.choose("docker" if place == "docker" else "url", "made there")
+    if found.place != place:
+        raise Problem(f"The course has databases at {place}.\nSet DATABASE_URL to that server and run this again.")
+    return found
 
 
 def _changed(path: Path) -> bool:

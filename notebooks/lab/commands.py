@@ -31,12 +31,11 @@ class RevisionIds:
 
     def offer(self) -> None:
         """Put the next unused id into the environment of the commands to come."""
-        record = home.read_record(self.record)
-        used = record.get("revisions", 0)
-        while any(self.versions.glob(f"{self._id(used + 1)}*")):
-            used += 1
-        if used != record.get("revisions", 0):
-            home.write_record(self.record, {**record, "revisions": used})
+        with home.changing(self.record) as record:
+            used = record.get("revisions", 0)
+            while any(self.versions.glob(f"{self._id(used + 1)}*")):
+                used += 1
+            record["revisions"] = used
         for option in REVISION_OPTIONS:
             os.environ[option] = self._id(used + 1)
 
@@ -151,7 +150,7 @@ def _end(process: subprocess.Popen) -> None:
     for how in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
         try:
             os.killpg(process.pid, how)
-        except ProcessLookupError:
+        except (ProcessLookupError, PermissionError):  # macOS says the latter of a group that has ended
             return
         try:
             process.wait(timeout=2)

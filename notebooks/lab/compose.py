@@ -4,9 +4,11 @@ import os
 import shutil
 import subprocess
 import time
+from pathlib import Path
 
 import docker
-from docker.errors import APIError, DockerException
+from docker.errors import DockerException
+from sqlalchemy.engine import URL
 
 from .home import COURSE
 from .problem import Problem
@@ -27,7 +29,7 @@ def engine_answers() -> bool:
     return True
 
 
-def start() -> tuple[str, str]:
+def start() -> tuple[str, URL]:
     """Start the service, or find it running; the container's id and the URL of its database.
 
     A running service of another clone is used as it is: each checkout has databases of its own there.
@@ -53,27 +55,21 @@ def start() -> tuple[str, str]:
         client.close()
 
 
-def is_running() -> bool:
-    """Whether the service runs."""
-    if not engine_answers():
-        return False
-    client = docker.from_env()
-    try:
-        return _running(client) is not None
-    finally:
-        client.close()
-
-
 def stop() -> bool:
-    """Stop the service; its data stays. False if there was nothing to stop."""
+    """Stop the service if this folder started it; its data stays. False if there was nothing to stop."""
     if not engine_answers():
         return False
     client = docker.from_env()
     try:
         container = _running(client)
-        if container is not None:
-            container.stop(timeout=30)
-        return container is not None
+        if container is None:
+            return False
+        folder = container.labels.get("com.docker.compose.project.working_dir", "")
+        if folder and Path(folder).resolve() != COURSE:
+            print(f"Docker's PostgreSQL was started in {folder}; stop it there.")
+            return False
+        container.stop(timeout=30)
+        return True
     finally:
         client.close()
 
@@ -87,13 +83,15 @@ def _up(client) -> None:
     image = os.environ.get("COURSE_POSTGRES_IMAGE") or _image()
     try:
         client.images.get(image)
-    except (APIError, DockerException):
+    except DockerException:
         print(f"Fetching the image {image}, once; this can take minutes.", flush=True)
     result = subprocess.run(
         [*compose_command(), "up", "-d", SERVICE], cwd=COURSE, stdin=subprocess.DEVNULL, capture_output=True, text=True
     )
     if result.returncode == 0:
         return
+    # What could not start would stand in the way of another try.
+    subprocess.run([*compose_command(), "rm", "--force", SERVICE], cwd=COURSE, capture_output=True)
     said = result.stderr.strip()
     last = said.splitlines()[-1] if said else f"exit code {result.returncode}"
     if "port is already allocated" in said or "address already in use" in said:
@@ -146,12 +144,16 @@ def _wait_until_healthy(container) -> None:
         print("\rDocker's PostgreSQL is ready.      ")
 
 
-def _url(container) -> str:
+def _url(container) -> URL:
     settings = dict(line.split("=", 1) for line in container.attrs["Config"]["Env"] if "=" in line)
     published = container.attrs["NetworkSettings"]["Ports"]["5432/tcp"][0]
-    return (
-        f"postgresql+psycopg2://{settings['POSTGRES_USER']}:{settings['POSTGRES_PASSWORD']}"
-        f"@127.0.0.1:{published['HostPort']}/{settings['POSTGRES_DB']}"
+    return URL.create(
+        "postgresql+psycopg2",
+        username=settings["POSTGRES_USER"],
+        password=settings["POSTGRES_PASSWORD"],
+        host="127.0.0.1",
+        port=int(published["HostPort"]),
+        database=settings["POSTGRES_DB"],
     )
 
 

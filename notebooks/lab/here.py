@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import psycopg2
+import psycopg2.extensions
+import psycopg2.extras
 from sqlalchemy.engine import URL
 
 from . import commands, database, pictures
@@ -49,7 +51,7 @@ class Here:
         with self._cursor() as cursor:
             try:
                 cursor.execute(query, values or None)
-            except psycopg2.Error as error:
+            except (psycopg2.Error, TypeError, IndexError) as error:  # the last two: values that do not fit the %s
                 raise Problem(f"{type(error).__name__}: {str(error).strip()}") from None
             return pictures.result(cursor)
 
@@ -79,8 +81,8 @@ class Here:
         psql and pg_dump.
         """
         purpose = f"{self._folder.name}_{name}"
-        url = self._server.url.set(database=database.name_for(purpose))
-        if name not in self._made and self._resumed and database.exists(url):
+        url = database.find(self._server, purpose) if self._resumed and name not in self._made else None
+        if url:
             print(f"{name}: as you left it")
         else:
             url = database.create(self._server, purpose, self._url.database if copy else "template0")
@@ -137,11 +139,23 @@ class Here:
 
     @contextmanager
     def _cursor(self):
-        with closing(connect(self._url)) as connection, connection.cursor() as cursor:
-            yield cursor
+        try:
+            connection = connect(self._url)
+        except Problem:
+            raise Problem(
+                "The lesson's database does not answer.\n"
+                f'here = lesson.resume("{self._folder.name}") starts its server again, if it is ours.'
+            ) from None
+        # psycopg2 hears of an interrupt only when the server has answered, unless Python does the waiting.
+        psycopg2.extensions.set_wait_callback(psycopg2.extras.wait_select)
+        try:
+            with closing(connection), connection.cursor() as cursor:
+                yield cursor
+        finally:
+            psycopg2.extensions.set_wait_callback(None)
 
     def _only_match(self, file: str) -> Path:
-        matches = sorted(glob.glob(file, root_dir=self._folder))
+        matches = [name for name in sorted(glob.glob(file, root_dir=self._folder)) if (self._folder / name).is_file()]
         if len(matches) != 1:
             advice = (
                 "Was the cell that makes it run twice? Then delete the newer file."

@@ -3,8 +3,8 @@
 import fcntl
 import json
 import os
-import platform
 import secrets
+import shutil
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from .problem import Problem
 NOTEBOOKS = Path(__file__).resolve().parents[1]
 COURSE = NOTEBOOKS.parent
 # Tests set LAB_HOME, so that a test run never meets a learner's files, databases or server.
-HOME = Path(os.environ.get("LAB_HOME") or NOTEBOOKS)
+HOME = Path(os.environ.get("LAB_HOME") or NOTEBOOKS).resolve()
 WORK = HOME / "work"  # the learner's copies
 DATA = HOME / ".lab"  # the course's own records; JupyterLab hides folders whose names start with a dot
 
@@ -21,16 +21,28 @@ DATA = HOME / ".lab"  # the course's own records; JupyterLab hides folders whose
 def checkout_id() -> str:
     """The random id of this checkout, made at the first call.
 
-    It is made anew when the folder was copied or moved, to another machine or on this one: two copies
-    with one id would take each other's databases for their own.
+    It is made anew where the folder is a copy of another that is still there, or came from another machine: two
+    with one id would take each other's databases for their own. A folder that was moved keeps it.
     """
-    owner = f"{os.getuid()}@{platform.node()}:{HOME}"
-    with locked(DATA / "id.lock"):
-        record = read_record("id")
-        if record.get("owner") != owner:
-            record = {"id": secrets.token_hex(4), "owner": owner}
-            write_record("id", record)
-    return record["id"]
+    with changing("id") as record:
+        now = {"machine": _machine(), "folder": str(HOME)}
+        before = record.get("owner", {})
+        moved = before.get("machine") == now["machine"] and not Path(before.get("folder", HOME), "lab").exists()
+        if before != now and not moved:
+            record["id"] = secrets.token_hex(4)
+            # What a copied folder remembers belongs to the folder that it was copied from.
+            shutil.rmtree(DATA / "lessons", ignore_errors=True)
+            (DATA / "databases.json").unlink(missing_ok=True)
+        record["owner"] = now
+        return record["id"]
+
+
+def _machine() -> str:
+    """What stays the same on one machine and differs between two; a host's name changes with its network."""
+    try:
+        return Path("/etc/machine-id").read_text(encoding="ascii").strip()
+    except (OSError, ValueError):
+        return ""
 
 
 @contextmanager
@@ -51,6 +63,17 @@ def read_record(name: str) -> dict:
     except (OSError, ValueError):
         return {}
     return record if isinstance(record, dict) else {}
+
+
+@contextmanager
+def changing(name: str):
+    """The record called `name`, to be changed in a block that no other process enters meanwhile."""
+    with locked(DATA / f"{name}.lock"):
+        record = read_record(name)
+        before = json.dumps(record)
+        yield record
+        if json.dumps(record) != before:
+            write_record(name, record)
 
 
 def write_record(name: str, record: dict) -> None:
@@ -75,7 +98,9 @@ def writing_to(folder: Path):
     try:
         yield
     except OSError as error:
+        # shutil collects what went wrong with each file
+        reason = error.strerror or error.args[0][-1][-1]
         raise Problem(
-            f"Cannot write to {folder}: {error.strerror}.\n"
+            f"Cannot write to {folder}: {reason}.\n"
             "Make room, or give yourself the right to write there; then run this cell again."
         ) from None

@@ -4,18 +4,19 @@ import datetime
 import hashlib
 import html
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from IPython import get_ipython
 from sqlalchemy.engine import URL
 
 from . import course, database, environment, home
-from .commands import RevisionIds, Shell
+from .commands import RevisionIds, Shell, last_words
 from .course import Lesson
 from .here import Here
 from .pictures import Picture
@@ -38,19 +39,20 @@ def lesson(name: str) -> Here:
     entry = course.find(name)
     server = choose()
     start = prepare(server, entry.start)
-    _close_current()
     folder = home.WORK / entry.name
-    kept = _keep_aside(folder)
-    url = database.create(server, entry.name, start)
-    _lay_out(folder, entry.start, url)
-    _git_repository(folder, entry.start)
-    home.write_record(
-        f"lessons/{entry.name}",
-        {"kind": server.kind, "database": url.database},
-    )
-    here = _enter(entry, server, folder, url)
-    print(f"files      {_shown(folder)}: a fresh copy of the bookshop{', release 1' * (entry.start != 'application')}")
-    _describe(entry, server, url)
+    with home.locked(home.DATA / "opening" / f"{entry.name}.lock"), _draft(folder) as draft:
+        _lay_out(draft, entry.start)
+        _git_repository(draft, entry.start)
+        _close_current()
+        url = database.create(server, entry.name, start)
+        _write_settings(draft, url)
+        kept = _keep_aside(folder)
+        draft.rename(folder)
+        home.write_record(f"lessons/{entry.name}", {"kind": server.kind, "database": url.database})
+        here = _enter(entry, server, folder, url)
+        release = "" if entry.start == "application" else ", release 1"
+        print(f"files      {_shown(folder)}: a fresh copy of the bookshop{release}")
+        _describe(entry, server, url)
     if kept:
         print(f"kept       your earlier files are in {_shown(kept)}")
     return here
@@ -59,10 +61,11 @@ def lesson(name: str) -> Here:
 def resume(name: str) -> Here:
     """Go back to the lesson `name` as it was left: its files and its data, on the server it was opened on."""
     entry = course.find(name)
+    home.checkout_id()  # a copied folder forgets here what it has from the other one
     record = home.read_record(f"lessons/{entry.name}")
     folder = home.WORK / entry.name
     begin = f'Begin it with lesson("{entry.name}").'
-    if not record:
+    if "kind" not in record:
         raise Problem(f"There is nothing to resume: this lesson has not been opened here yet.\n{begin}")
     if not folder.is_dir():
         raise Problem(f"The lesson's folder {_shown(folder)} is gone.\n{begin}")
@@ -110,8 +113,9 @@ def prepare(server: Server, start: str) -> str:
 def _fill(url: URL) -> None:
     """Upgrade and fill the database `url` as a person would: with the application's own commands."""
     with tempfile.TemporaryDirectory(prefix="bookshop-") as scratch:
-        folder = Path(scratch) / "bookshop"
-        _lay_out(folder, "filled", url)
+        folder = Path(scratch)
+        _lay_out(folder, "filled")
+        _write_settings(folder, url)
         for command in (["db", "upgrade"], ["seed"]):
             result = subprocess.run(
                 [sys.executable, "-m", "flask", *command],
@@ -122,10 +126,8 @@ def _fill(url: URL) -> None:
                 text=True,
             )
             if result.returncode:
-                last = (result.stderr or result.stdout).strip().splitlines()[-1:]
-                raise Problem(
-                    f"The starting point could not be made: `flask {' '.join(command)}` failed.\n{''.join(last)}"
-                )
+                said, _ = last_words(result.stdout + result.stderr)
+                raise Problem(f"The starting point could not be made: `flask {' '.join(command)}` failed.\n{said}")
 
 
 def _plain_environment() -> dict[str, str]:
@@ -138,7 +140,7 @@ def _fingerprint() -> str:
     """Changes when the sample application does, so that no outdated template is used."""
     digest = hashlib.sha256()
     for path in sorted(APPLICATION.rglob("*")):
-        if path.is_file() and path.suffix in (".py", ".csv", ".ini", ".mako"):
+        if path.is_file() and "__pycache__" not in path.parts and path.name != ".env":
             digest.update(path.relative_to(APPLICATION).as_posix().encode() + path.read_bytes())
     return digest.hexdigest()[:8]
 
@@ -157,20 +159,28 @@ def _keep_aside(folder: Path) -> Path | None:
     return kept
 
 
-def _lay_out(folder: Path, start: str, url: URL) -> None:
-    """Copy the application to `folder`, at the state `start`, with settings that name the database `url`."""
+@contextmanager
+def _draft(folder: Path):
+    """A folder beside `folder` to prepare what shall stand there; removed if it was not moved there in the end."""
     with home.writing_to(folder.parent):
         folder.parent.mkdir(parents=True, exist_ok=True)
         draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-        draft.chmod(0o755)
-        shutil.copytree(APPLICATION, draft, ignore=NOT_COPIED, dirs_exist_ok=True)
+    try:
+        yield draft
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def _lay_out(folder: Path, start: str) -> None:
+    """Copy the application to the empty `folder`, at the state `start`."""
+    with home.writing_to(folder.parent):
+        folder.chmod(0o755)
+        shutil.copytree(APPLICATION, folder, ignore=NOT_COPIED, dirs_exist_ok=True)
         if start == "application":
-            shutil.rmtree(draft / "migrations")
+            shutil.rmtree(folder / "migrations")
         elif start == "initialised":
-            for revision in (draft / "migrations" / "versions").glob("*.py"):
+            for revision in (folder / "migrations" / "versions").glob("*.py"):
                 revision.unlink()
-        draft.rename(folder)
-    _write_settings(folder, url)
 
 
 def _write_settings(folder: Path, url: URL) -> None:
@@ -179,10 +189,10 @@ def _write_settings(folder: Path, url: URL) -> None:
     # In single quotes a shell and python-dotenv read the same, whatever a password holds.
     line = f"DATABASE_URL='{url.render_as_string(hide_password=False)}'"
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
-        lines = ["FLASK_APP=manage.py", "FLASK_ENV=development", "DATABASE_URL="]
-    lines = [line if old.startswith("DATABASE_URL=") else old for old in lines]
+        lines = ["FLASK_APP=manage.py", "FLASK_ENV=development"]
+    lines = [old for old in lines if not re.match(r"(export\s+)?DATABASE_URL\s*=", old)] + [line]
     home.write_private(path, "\n".join(lines) + "\n")
 
 

@@ -3,7 +3,8 @@
 import os
 import shutil
 import socket
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psycopg2
@@ -19,7 +20,13 @@ KINDS = ("docker", "embedded", "url")
 
 # A lesson takes DATABASE_URL out of the environment, so that its own .env decides. The server's URL is
 # therefore read once, here, and handed on under another name to whatever this process starts.
-GIVEN_URL = os.environ.setdefault("LAB_DATABASE_URL", os.environ.get("DATABASE_URL", ""))
+GIVEN_URL = os.environ.get("LAB_DATABASE_URL") or os.environ.get("DATABASE_URL", "")
+os.environ["LAB_DATABASE_URL"] = GIVEN_URL
+# libpq takes from these what a URL leaves out.
+HOST_GIVEN = any(os.environ.get(name) for name in ("PGHOST", "PGHOSTADDR", "PGSERVICE"))
+if os.environ.get("LAB_DATABASE") != "url":
+    for name in ("PGHOSTADDR", "PGSERVICE"):  # these win over the host in a URL, also over that of our own servers
+        os.environ.pop(name, None)
 
 
 @dataclass(frozen=True)
@@ -28,13 +35,15 @@ class Server:
 
     kind: str
     url: URL
-    version: str
     why: str = ""
     container: str = ""
+    version: str = ""
+    major: int = 0
 
     @property
-    def major(self) -> int:
-        return int(self.version.split(".")[0])
+    def place(self) -> str:
+        """What tells this server from others in the course's records. The port of our own may change."""
+        return f"{self.url.host}:{self.url.port}" if self.kind == "url" else self.kind
 
     def __str__(self):
         name = {"docker": "in Docker", "embedded": "embedded", "url": f"at {self.url.host or 'a local socket'}"}
@@ -60,7 +69,7 @@ def choose(kind: str = "", why: str = "") -> Server:
     passed_over = []
     if GIVEN_URL:
         try:
-            if _is_local(parse(GIVEN_URL)):
+            if is_local(parse(GIVEN_URL)):
                 return _url("from DATABASE_URL")
             passed_over.append("DATABASE_URL names another host; LAB_DATABASE=url would use it")
         except Problem as problem:
@@ -84,6 +93,8 @@ def parse(text: str) -> URL:
             "DATABASE_URL is not a database URL.\n"
             "It should look like postgresql+psycopg2://user:password@host:5432/database."
         ) from None
+    if "@" in (url.host or ""):
+        raise Problem("The password in DATABASE_URL holds an @.\nWrite it as %40, or the host begins too early.")
     if url.get_backend_name() not in ("postgresql", "postgres"):
         raise Problem(
             f"DATABASE_URL names a database of the kind {url.get_backend_name()}, not PostgreSQL.\n"
@@ -95,16 +106,16 @@ def parse(text: str) -> URL:
 
 def connect(url: URL):
     """A psycopg2 connection to `url` in autocommit mode; a Problem says why there is none."""
-    arguments = url.translate_connect_args(username="user", database="dbname")
+    _, arguments = url.get_dialect()().create_connect_args(url)
     try:
-        connection = psycopg2.connect(**arguments, **url.query, connect_timeout=5)
-    except psycopg2.OperationalError as error:
+        connection = psycopg2.connect(**{"connect_timeout": 5, **arguments})
+    except psycopg2.Error as error:
         # One line for each address that was tried, with hints below it; the reason stands behind "failed:".
         said = str(error).strip()
         reasons = [line.partition(" failed: ")[2] for line in said.splitlines() if " failed: " in line]
         where = f"{url.host or 'the local socket'}:{url.port or 5432}"
         raise Problem(
-            f"PostgreSQL at {where} does not let us in: {reasons[-1] if reasons else said}.\n"
+            f"PostgreSQL at {where} does not let us in: {reasons[-1] if reasons else said.splitlines()[0]}.\n"
             "Is it running, and are user, password and database right? See docs/troubleshooting.md."
         ) from None
     connection.autocommit = True
@@ -162,29 +173,29 @@ def _url(why: str) -> Server:
             "LAB_DATABASE is url, but DATABASE_URL is not set.\n"
             "Set DATABASE_URL to postgresql+psycopg2://user:password@host:5432/database and restart JupyterLab."
         )
-    return _examined(Server("url", parse(GIVEN_URL), "0", why))
+    return _examined(Server("url", parse(GIVEN_URL), why))
 
 
 def _docker(why: str) -> Server:
     container, url = compose.start()
-    return _examined(Server("docker", make_url(url), "0", why, container))
+    return _examined(Server("docker", url, why, container))
 
 
 def _embedded(why: str) -> Server:
     launcher = embedded.Embedded(embedded.data_folder(DATA, checkout_id()))
-    return _examined(Server("embedded", make_url(launcher.start()), "0", why))
+    return _examined(Server("embedded", make_url(launcher.start()), why))
 
 
 def _examined(server: Server) -> Server:
     """`server` with its version filled in; a Problem if it is too old or gives us no right to work."""
-    with connect(server.url) as connection, connection.cursor() as cursor:
+    with closing(connect(server.url)) as connection, connection.cursor() as cursor:
         cursor.execute(
-            "SELECT split_part(current_setting('server_version'), ' ', 1), rolsuper OR rolcreatedb, rolname"
+            "SELECT split_part(current_setting('server_version'), ' ', 1),"
+            " current_setting('server_version_num')::int / 10000, rolsuper OR rolcreatedb, rolname"
             " FROM pg_roles WHERE rolname = current_user"
         )
-        version, may_create, role = cursor.fetchone()
-    connection.close()
-    if int(version.split(".")[0].rstrip("abcdefghijklmnopqrstuvwxyz")) < OLDEST:
+        version, major, may_create, role = cursor.fetchone()
+    if major < OLDEST:
         raise Problem(
             f"The server is PostgreSQL {version}; the lessons need {OLDEST} or later.\n"
             "Unset DATABASE_URL to use Docker's or the embedded one, or name a newer server."
@@ -194,14 +205,21 @@ def _examined(server: Server) -> Server:
             f'The role "{role}" may not create databases, and every lesson needs one of its own.\n'
             f'As a superuser: ALTER ROLE "{role}" CREATEDB; or unset DATABASE_URL.'
         )
-    return Server(server.kind, server.url, version, server.why, server.container)
+    return replace(server, version=version, major=major)
 
 
-def _is_local(url: URL) -> bool:
-    """Whether `url` names this machine: a socket, or a name that means the loopback address."""
-    host = url.host or url.query.get("host") or ""
-    if not host or host.startswith("/"):
-        return True
+def is_local(url: URL) -> bool:
+    """Whether `url` names this machine and no other: a socket, or names that mean the loopback address."""
+    if "service" in url.query:
+        return False  # a file elsewhere says which host
+    hosts = [host for name in ("host", "hostaddr") for host in url.normalized_query.get(name, ())]
+    hosts = [part for host in (url.host or "", *hosts) for part in host.split(",") if part]
+    if not hosts:
+        return not HOST_GIVEN
+    return all(host.startswith("/") or _is_loopback(host) for host in hosts)
+
+
+def _is_loopback(host: str) -> bool:
     try:
         addresses = {info[4][0] for info in socket.getaddrinfo(host, None)}
     except OSError:

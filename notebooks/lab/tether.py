@@ -40,7 +40,7 @@ def _end(process: subprocess.Popen) -> None:
     for how in (signal.SIGTERM, signal.SIGKILL):
         try:
             os.killpg(process.pid, how)
-        except ProcessLookupError:
+        except (ProcessLookupError, PermissionError):  # macOS says the latter of a group that has ended
             return
         time.sleep(0.5)
 

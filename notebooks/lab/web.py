@@ -11,7 +11,7 @@ from html.parser import HTMLParser
 from http import HTTPStatus
 from http.client import HTTPConnection
 from pathlib import Path
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from . import tether
 from .commands import last_words
@@ -54,7 +54,9 @@ class Website:
         connection = HTTPConnection(self.address, timeout=PATIENCE)
         try:
             kind_of_form = {"Content-Type": "application/x-www-form-urlencoded"}
-            connection.request(method, path, form and urlencode(form), kind_of_form if form else {})
+            connection.request(
+                method, quote(path, safe="/?&=%+"), form and urlencode(form), kind_of_form if form else {}
+            )
             answer = connection.getresponse()
             status, kind, body = answer.status, answer.headers.get_content_type(), answer.read().decode("utf-8")
         except OSError as error:

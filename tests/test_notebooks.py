@@ -150,3 +150,29 @@ def test_the_readme_lists_the_lessons():
     readme = (COURSE / "README.md").read_text(encoding="utf-8")
     for lesson in course.lessons():
         assert f"| [{lesson.number} {lesson.title}](notebooks/{lesson.notebook}) | {lesson.minutes} min |" in readme
+
+
+def test_the_workshops_timetables_follow_the_list_of_lessons_and_the_clock():
+    text = (COURSE / "docs" / "workshop.md").read_text(encoding="utf-8")
+    minutes = {lesson.notebook: lesson.minutes for lesson in course.lessons()}
+    rows = re.findall(r"^\| (\d\d):(\d\d) \| (.+) \| (\d*) ?\|$", text, re.MULTILINE)
+    assert len(rows) > 10
+    for (hour, minute, what, length), following in itertools.pairwise(rows):
+        if notebook := re.search(r"notebooks/(\w+\.ipynb)", what):
+            assert int(length) == minutes[notebook[1]], what
+        if length:
+            assert int(hour) * 60 + int(minute) + int(length) == int(following[0]) * 60 + int(following[1]), what
+
+
+PAGES = [*COURSE.glob("*.md"), *(COURSE / "docs").glob("*.md")]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_of_the_pages_lead_somewhere(page):
+    text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    for target, anchor in re.findall(r"\]\((?!http)([^)#]*)(?:#([^)]*))?\)", text):
+        found = (page.parent / target) if target else page
+        assert found.exists(), target
+        if anchor and found.suffix == ".md":
+            headings = re.findall(r"^#+ (.+)$", found.read_text(encoding="utf-8"), re.MULTILINE)
+            assert anchor in [re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings], anchor

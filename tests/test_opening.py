@@ -141,8 +141,8 @@ def test_a_folder_that_cannot_be_written_ends_in_a_plain_line(tmp_path, cells):
 
 
 def test_a_terminal_in_the_lessons_folder_works_like_a_cell(home, cells):
-    """A login shell with nothing of the kernel's environment: .env is enough."""
-    cells(OPEN.format("04_downgrade"))
+    """A login shell with nothing of the kernel's environment: .env is enough, and git knows who commits."""
+    cells(OPEN.format("04_downgrade"), HOME="/")
     programs = Path(sys.executable).parent
     result = subprocess.run(
         ["flask", "db", "current"],
@@ -152,6 +152,10 @@ def test_a_terminal_in_the_lessons_folder_works_like_a_cell(home, cells):
         text=True,
     )
     assert "e2062c5f334d (head)" in result.stdout, result.stderr
+    commit = ["git", "commit", "--quiet", "--allow-empty", "--message", "mine"]
+    nobody = {"PATH": os.defpath, "HOME": "/", "GIT_CONFIG_NOSYSTEM": "1"}
+    result = subprocess.run(commit, cwd=home / "work" / "04_downgrade", env=nobody, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
 
 
 def test_the_settings_of_a_lesson_are_readable_by_its_owner_only(home, cells):
@@ -215,6 +219,16 @@ def test_two_clones_on_one_server_leave_each_other_alone(shared_server, cells):
         # the other one is gone by now, with all that it made
         settings["LAB_HOME"] = str(one)
         assert "0" in cells(resume, 'here.sql("SELECT count(*) FROM order_lines")', **settings)[1]
+
+
+def test_cleaning_forgets_no_server_and_contacts_no_other(shared_server, cells):
+    given = shared_server.render_as_string(hide_password=False)
+    other = "postgresql://me@127.0.0.1:1/work"
+    with home_of_its_own(LAB_DATABASE="url", DATABASE_URL=given):
+        cells(OPEN.format("04_downgrade"))
+        with pytest.raises(RuntimeError, match=f"The course has databases at 127.0.0.1:{shared_server.port}"):
+            lab("clean", "--yes", DATABASE_URL=other)
+        assert "dropped the database course_" in lab("clean", "--yes")
 
 
 def test_a_database_without_our_mark_is_never_touched(shared_server, cells):

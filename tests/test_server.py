@@ -100,7 +100,7 @@ def test_a_url_of_another_kind_of_database_is_passed_over_with_a_word():
         ),
         (
             {"LAB_DATABASE": "url"},
-            ["LAB_DATABASE is url, but DATABASE_URL is not set.", "Set DATABASE_URL to postgresql"],
+            ["A server by URL is asked for, but DATABASE_URL is not set.", "Set DATABASE_URL to postgresql"],
         ),
         (
             {"LAB_DATABASE": "url", "DATABASE_URL": "nonsense"},

@@ -203,20 +203,28 @@ def _git_repository(folder: Path, start: str) -> None:
     identity = ["-c", "user.name=The bookshop", "-c", "user.email=shop@bookshop.example", "-c", "commit.gpgsign=false"]
     date = "2026-11-01T09:00:00+0000"
     variables = {**_plain_environment(), "GIT_AUTHOR_DATE": date, "GIT_COMMITTER_DATE": date}
+
+    def git(*arguments: str) -> subprocess.CompletedProcess:
+        try:
+            return subprocess.run(["git", *arguments], cwd=folder, env=variables, capture_output=True, text=True)
+        except FileNotFoundError:
+            raise Problem(
+                "The lessons need git, and there is none on PATH.\nInstall git and restart JupyterLab."
+            ) from None
+
     for command in (
         ["init", "--quiet", "--initial-branch=main"],
         ["config", "color.ui", "false"],
         ["add", "--all"],
         [*identity, "commit", "--quiet", "--message", "release 1"],
     ):
-        try:
-            result = subprocess.run(["git", *command], cwd=folder, env=variables, capture_output=True, text=True)
-        except FileNotFoundError:
-            raise Problem(
-                "The lessons need git, and there is none on PATH.\nInstall git and restart JupyterLab."
-            ) from None
+        result = git(*command)
         if result.returncode:
             raise Problem(f"git could not commit the fresh copy: {result.stderr.strip()}")
+    if git("config", "user.email").returncode:
+        # Cells bring an identity along; in a terminal git refuses to commit without one.
+        git("config", "user.name", "Learner")
+        git("config", "user.email", "learner@bookshop.example")
 
 
 def _enter(entry: Lesson, server: Server, folder: Path, url: URL, resumed: bool = False) -> Here:

@@ -170,7 +170,7 @@ def _program(name: str, server: Server) -> Path | str:
 def _url(why: str) -> Server:
     if not GIVEN_URL:
         raise Problem(
-            "LAB_DATABASE is url, but DATABASE_URL is not set.\n"
+            "A server by URL is asked for, but DATABASE_URL is not set.\n"
             "Set DATABASE_URL to postgresql+psycopg2://user:password@host:5432/database and restart JupyterLab."
         )
     return _examined(Server("url", parse(GIVEN_URL), why))

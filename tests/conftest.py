@@ -25,11 +25,17 @@ def cells(home):
 
     def run(*sources: str, **variables: str) -> list[str]:
         notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources])
-        client = NotebookClient(
-            notebook, timeout=120, kernel_name="python3", allow_errors=True, resources={"metadata": {"path": NOTEBOOKS}}
-        )
         inherited = {name: value for name, value in os.environ.items() if name != "LAB_DATABASE_URL"}
-        client.execute(env={**inherited, **variables})
+        resources = {"metadata": {"path": NOTEBOOKS}}
+        for attempt in range(3):
+            try:
+                client = NotebookClient(notebook, timeout=120, allow_errors=True, resources=resources)
+                client.execute(env={**inherited, **variables})
+                break
+            except RuntimeError as error:
+                # Jupyter picks a kernel's ports before it starts; with servers starting beside it, one may be taken.
+                if attempt == 2 or "Kernel died before replying" not in str(error):
+                    raise
         return ["".join(shown(output) for output in cell.outputs) for cell in notebook.cells]
 
     return run

@@ -10,15 +10,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 from . import compose, course, database, embedded, home, server
-from .opening import prepare
+from .opening import prepare, was_opened
 from .problem import Problem
 
 
 def status() -> None:
     """Show the lessons, and which PostgreSQL they would use."""
     for lesson in course.lessons():
-        opened = (home.WORK / lesson.name).is_dir()
-        print(f"{lesson.name:<20}{lesson.minutes:>3} min  {'opened' if opened else '':<8}{lesson.title}")
+        opened = "opened" if was_opened(lesson) else ""
+        print(f"{lesson.name:<20}{lesson.minutes:>3} min  {opened:<8}{lesson.title}")
     print(f"\nserver: {server.choose()}")
 
 

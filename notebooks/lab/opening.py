@@ -89,7 +89,7 @@ lesson.resume = resume
 def lessons() -> Picture:
     """The table of lessons, with the minutes that each takes and whether it was opened here."""
     rows = [
-        (entry.title, f"{entry.minutes} min", "opened" if home.read_record(f"lessons/{entry.name}") else "", entry)
+        (entry.title, f"{entry.minutes} min", "opened" if was_opened(entry) else "", entry)
         for entry in course.lessons()
     ]
     text = [f"{entry.number}  {title:<44}{minutes:>6}  {progress}".rstrip() for title, minutes, progress, entry in rows]
@@ -100,6 +100,11 @@ def lessons() -> Picture:
     body = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in linked)
     head = "<tr><th></th><th>lesson</th><th>time</th><th>progress</th></tr>"
     return Picture("\n".join(text), markup=f"<table><thead>{head}</thead><tbody>{body}</tbody></table>")
+
+
+def was_opened(entry: Lesson) -> bool:
+    """Whether the lesson was opened in this checkout."""
+    return "kind" in home.read_record(f"lessons/{entry.name}")
 
 
 def prepare(server: Server, start: str) -> str:

@@ -95,6 +95,8 @@ class Embedded:
             with self._lock() as lock:
                 if not self.data.exists():
                     self._make_data(lock)
+                # A first start killed right after the rename leaves it.
+                shutil.rmtree(self.folder / "new", ignore_errors=True)
                 return self._launch_and_wait()
         except OSError as error:
             full = "Free some space there" if error.errno == errno.ENOSPC else "Put that right"
@@ -203,7 +205,6 @@ class Embedded:
             )
         _write(self.folder / "password", password)
         os.rename(new / "data", self.data)
-        shutil.rmtree(new)
 
     def _launch_and_wait(self):
         """Return the URL as soon as the server answers; launch it where none is running.

@@ -4,16 +4,22 @@
 PYTHON ?= python3
 READY := .venv/.ready
 
-.PHONY: help lab test test-all check stop clean fresh update store lint
+.PHONY: help lab status test test-exercises test-all check stop clean fresh update store lint
 
 help:            ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' Makefile
 
 lab: $(READY)    ## set up once, then open JupyterLab on the first lesson
 	@.venv/bin/python -m jupyterlab notebooks --config=jupyter/lab_config.py
 
+status: $(READY)  ## the lessons, what you have opened and passed, and which PostgreSQL is used
+	@cd notebooks && ../.venv/bin/python -m lab status
+
 test: $(READY)   ## set up once, then run every test, the notebooks among them
 	@.venv/bin/python -m pytest --nbval -n 2
+
+test-exercises: $(READY)  ## every answer to every exercise, right and wrong, on a real database
+	@.venv/bin/python -m pytest tests/exercises/play.py -n 2 --dist=worksteal -q
 
 test-all: $(READY)  ## every notebook on every server, in order, reversed, alone and in parallel
 	@.venv/bin/python tests/everywhere.py

@@ -156,7 +156,7 @@ def test_revisions_show_two_heads_a_syntax_error_and_a_missing_folder(cells):
     )
     assert said[2].count("| head") + said[2].count("  head") == 2
     assert "A revision file cannot be read: SyntaxError" in said[4]
-    assert "`flask db init` makes the folder" in said[6]
+    assert "`flask db init` makes it" in said[6]
 
 
 def test_a_page_an_error_and_a_website_that_does_not_start(cells):

@@ -104,7 +104,7 @@ def test_a_lesson_has_the_fixed_shape(path):
     assert headings[0] == ("#", f"{lesson.number} {lesson.title}")
     assert cells[1].source == f'from lab import lesson\n\nhere = lesson("{lesson.name}")' or lesson.number == "00"
     assert re.findall(r"^\| ([A-Z][^|]+?) \|", text, re.MULTILINE)[:4] == SHAPE_ROWS
-    assert f"| Time | {lesson.minutes} minutes |" in text
+    assert f"| Time | {lesson.minutes} minutes, and {lesson.practice} for the exercises |" in text
     assert headings[-1] == ("##", "Key points")
     assert (
         3

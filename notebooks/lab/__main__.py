@@ -9,16 +9,15 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from . import compose, course, database, embedded, home, server
-from .opening import prepare, was_opened
+from . import compose, course, database, embedded, home, progress, server
 from .problem import Problem
+from .starting import Start, prepare
 
 
 def status() -> None:
-    """Show the lessons, and which PostgreSQL they would use."""
+    """Show the lessons with what you have opened and passed, and which PostgreSQL they would use."""
     for lesson in course.lessons():
-        opened = "opened" if was_opened(lesson) else ""
-        print(f"{lesson.name:<20}{lesson.minutes:>3} min  {opened:<8}{lesson.title}")
+        print(f"{lesson.number}  {lesson.title:<44}{lesson.minutes:>3} min  {progress.of(lesson)}".rstrip())
     print(f"\nserver: {server.choose()}")
 
 
@@ -31,7 +30,7 @@ def check() -> None:
         raise Problem(f"{flask} does not run.\nWas this folder moved? Delete .venv and run `make check` again.")
     chosen = server.choose()
     print(f"server: {chosen}")
-    prepare(chosen, "filled")
+    prepare(chosen, Start("filled"))
     server.connect(database.create(chosen, "check")).close()
     database.drop(chosen, "check")
     print("Ready. Open JupyterLab with `make lab`, and begin with 00_start_here.ipynb.")
@@ -41,7 +40,7 @@ def prepare_all() -> None:
     """Start the server and make the starting points of the lessons, so that the first opening is quick."""
     chosen = server.choose()
     for start in sorted({lesson.start for lesson in course.lessons()}):
-        prepare(chosen, start)
+        prepare(chosen, Start(start))
     print(f"server: {chosen}")
 
 

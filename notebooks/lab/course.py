@@ -13,12 +13,13 @@ STARTS = ("application", "initialised", "written", "filled")
 
 @dataclass(frozen=True)
 class Lesson:
-    """One line of course.toml. `minutes` is what a newcomer needs; `needs` names earlier lessons."""
+    """One line of course.toml. `minutes` is what a newcomer needs, `practice` for the exercises."""
 
     name: str
     title: str
     part: str
     minutes: int
+    practice: int
     start: str
     needs: tuple[str, ...] = ()
 

@@ -67,8 +67,8 @@ def find(server: Server, purpose: str) -> URL | None:
     return None
 
 
-def template(server: Server, purpose: str, fill: Callable[[URL], None]) -> str:
-    """The name of this checkout's template for `purpose`, made by `fill(url)` where it is not there yet.
+def template(server: Server, purpose: str, before: str, fill: Callable[[URL], None]) -> str:
+    """The name of this checkout's template for `purpose`; where it is not there yet, `fill(url)` makes it of `before`.
 
     A template that refuses connections is complete: it is closed last, and PostgreSQL copies no database
     that somebody is connected to. The lock lets many notebooks ask at once.
@@ -83,13 +83,13 @@ def template(server: Server, purpose: str, fill: Callable[[URL], None]) -> str:
         for entry in _entries(server):
             if entry["purpose"] == purpose and entry["name"] in complete:
                 return entry["name"]
-        url = create(server, purpose)
+        url = create(server, purpose, before)
         fill(url)
         _execute(cursor, "ALTER DATABASE {} ALLOW_CONNECTIONS false", sql.Identifier(url.database))
         # Those of an earlier version of the application are of no more use.
         kind = purpose.rpartition("_")[0]
         for entry in _entries(server):
-            if entry["purpose"].startswith(kind) and entry["purpose"] != purpose:
+            if entry["purpose"].rpartition("_")[0] == kind and entry["purpose"] != purpose:
                 _drop(cursor, server, entry["name"])
         return url.database
 

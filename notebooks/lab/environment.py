@@ -24,12 +24,7 @@ def enter(url: URL, clients: Path) -> None:
     path = [place for place in os.environ.get("PATH", os.defpath).split(os.pathsep) if place not in programs]
     os.environ.update(
         PATH=os.pathsep.join(programs + path),
-        # pg_dump and psql do not read .env
-        PGHOST=url.host or str(url.query.get("host", "")),
-        PGPORT=str(url.port or 5432),
-        PGUSER=url.username or "",
-        PGPASSWORD=url.password or "",
-        PGDATABASE=url.database,
+        **libpq(url),
         PSQLRC=os.devnull,  # a learner's own timing would stand in the output
         LC_ALL=_utf8_locale(),
         NO_COLOR="1",
@@ -50,11 +45,21 @@ def enter(url: URL, clients: Path) -> None:
         GIT_PAGER="cat",
         GIT_TERMINAL_PROMPT="0",
     )
-    for name in ("PGHOST", "PGUSER", "PGPASSWORD"):
-        if not os.environ[name]:
-            del os.environ[name]  # empty means something else to libpq than not set
     # The kernel itself reads revision files for the pictures.
     sys.dont_write_bytecode = True
+
+
+def libpq(url: URL) -> dict[str, str]:
+    """The variables that name the database `url` to psql and pg_dump, which do not read .env."""
+    variables = {
+        "PGHOST": url.host or str(url.query.get("host", "")),
+        "PGPORT": str(url.port or 5432),
+        "PGUSER": url.username or "",
+        "PGPASSWORD": url.password or "",
+        "PGDATABASE": url.database,
+    }
+    # empty means something else to libpq than not set
+    return {name: value for name, value in variables.items() if value}
 
 
 @functools.cache

@@ -11,10 +11,12 @@ import psycopg2.extensions
 import psycopg2.extras
 from sqlalchemy.engine import URL
 
-from . import commands, database, pictures
+from . import commands, database, pictures, revisions
+from .checks.check import check
 from .commands import Failure, RevisionIds
-from .pictures import Picture, Schema
+from .pictures import Picture
 from .problem import Problem
+from .schema import Schema
 from .server import Server, connect
 from .web import Website
 
@@ -64,7 +66,7 @@ class Here:
         """All tables as a picture; from the second time on with a mark on what has changed since the last."""
         with self._cursor() as cursor:
             schema = Schema.read(cursor)
-        picture = schema.picture(self._schema_shown)
+        picture = pictures.schema(schema, self._schema_shown)
         self._schema_shown = schema
         return picture
 
@@ -72,7 +74,7 @@ class Here:
         """The revisions in migrations/versions as a picture, and where the database stands among them."""
         with self._cursor() as cursor:
             applied = database.applied_revisions(cursor)
-        return pictures.revisions(self._folder / "migrations", applied)
+        return pictures.revisions(revisions.read(self._folder / "migrations"), applied)
 
     def database(self, name: str, copy: bool = False) -> "Database":
         """A second database for this lesson, empty or a copy of the first; what it held before is dropped.
@@ -126,6 +128,10 @@ class Here:
         """Run a command that must fail; its exit code, the error, and how many lines were left out."""
         self._revision_ids.offer()
         return commands.fails(command)
+
+    def check(self, exercise: str) -> None:
+        """Look at the answer to `exercise` as it is now, and say what was found; nothing of it is changed."""
+        check(exercise)
 
     def _running_website(self) -> Website:
         if self._website is None:

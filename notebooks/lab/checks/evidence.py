@@ -1,0 +1,147 @@
+"""What there is to see of the answer to an exercise; each thing is looked at when a rule first asks for it."""
+
+import hashlib
+from contextlib import closing
+from functools import cached_property
+from pathlib import Path
+
+from sqlalchemy.engine import URL
+
+from .. import database, home, revisions, starting
+from ..problem import Problem
+from ..server import choose, connect
+from .replay import Commands, Step, replay
+from .snapshot import Snapshot
+
+NOT_LOOKED_AT = {".git", "__pycache__", ".ipynb_checkpoints", ".pytest_cache"}
+
+
+def fingerprint(folder: Path, url: URL) -> dict:
+    """The files below `folder` and the database `url`, as short marks that change when they do."""
+    return {"files": files(folder), "database": _mark(repr(Snapshot.read(url)).encode())}
+
+
+def files(folder: Path) -> dict[str, str]:
+    """A mark for each file below `folder`, by its path there; `.env` counts without the line of its database."""
+    marks = {}
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder)
+        if NOT_LOOKED_AT & set(name.parts) or not path.is_file():
+            continue
+        try:
+            content = path.read_bytes()
+        except OSError:
+            content = b""
+        if name.name == ".env":
+            lines = content.decode("utf-8", "replace").splitlines()
+            content = "\n".join(starting.without_database(lines)).encode()
+        marks[name.as_posix()] = _mark(content)
+    return marks
+
+
+def _mark(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
+class NotBegun(Problem):
+    """There is no answer to look at."""
+
+
+class Evidence:
+    """The answer to `exercise` in the learner's folder and database. Nothing of it is changed.
+
+    A block, since a scratch database and a child process may be made, which end with it.
+    """
+
+    def __init__(self, exercise):
+        self.exercise = exercise
+        self.folder = home.WORK / exercise.name
+        record = home.read_record(f"lessons/{exercise.name}")
+        begin = f'Begin it with exercise("{exercise.name}").'
+        if "begun" not in record:
+            raise NotBegun(f"not begun yet.\n{begin}")
+        if not self.folder.is_dir():
+            raise NotBegun(f"its folder is gone.\n{begin}")
+        self.begun = record["begun"]
+        self.server = choose(record["kind"], "as when it was opened")
+        self.url = self.server.url.set(database=record["database"])
+        if not database.exists(self.url):
+            raise NotBegun(f"its database is gone from {self.server}.\n{begin}")
+        self._scratch = set()  # the purposes of the databases made here
+        self._commands = None
+        self._replayed = {}
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self._commands:
+            self._commands.__exit__()
+        for purpose in self._scratch:
+            database.drop(self.server, purpose)
+
+    @cached_property
+    def untouched(self) -> bool:
+        """Whether files and database are as they were when the exercise was begun."""
+        return fingerprint(self.folder, self.url) == self.begun
+
+    @cached_property
+    def live(self) -> Snapshot:
+        """The exercise's database as it is now."""
+        return Snapshot.read(self.url)
+
+    @cached_property
+    def start(self) -> Snapshot:
+        """The database as it was when the exercise was begun."""
+        return Snapshot.read(self.scratch)
+
+    @cached_property
+    def scratch(self) -> URL:
+        """A database that holds what the exercise began with, for whatever a rule wants to try."""
+        return self.another("replay", starting.prepare(self.server, self.exercise.start))
+
+    def another(self, word: str, template: str = "template0") -> URL:
+        """One more database for a rule, called by `word`; empty, or a copy of `template`."""
+        purpose = f"{self.exercise.name}_{word}"
+        self._scratch.add(purpose)
+        return database.create(self.server, purpose, template)
+
+    @property
+    def commands(self) -> Commands:
+        """`flask` commands in the learner's folder; one child process runs those of all rules."""
+        if self._commands is None:
+            self._commands = Commands(self.folder).__enter__()
+        return self._commands
+
+    @cached_property
+    def revisions(self) -> list:
+        """All revisions in the copy, newest first. No folder, or a file that cannot be read, is a Problem."""
+        return revisions.read(self.folder / "migrations")
+
+    @property
+    def new_revisions(self) -> list:
+        """The revisions that were not there when the exercise was begun."""
+        return [revision for revision in self.revisions if self.path(revision) not in self.begun["files"]]
+
+    def path(self, revision) -> str:
+        """Where the file of a revision is, from the copy's folder."""
+        return Path(revision.path).relative_to(self.folder).as_posix()
+
+    def changed(self) -> set[str]:
+        """The files that were changed, added or deleted since the exercise was begun."""
+        now, then = files(self.folder), self.begun["files"]
+        return {name for name in now.keys() | then.keys() if now.get(name) != then.get(name)}
+
+    def query(self, statement: str, url: URL | None = None) -> list[tuple]:
+        """The rows of a query on the exercise's database, or on `url`."""
+        with closing(connect(url or self.url)) as connection, connection.cursor() as cursor:
+            cursor.execute(statement)
+            return cursor.fetchall()
+
+    def replay(self, pages: tuple[str, ...] = (), last: tuple[str, ...] = (), below: str = "") -> dict[str, Step]:
+        """What the revisions do in a scratch database, see replay.replay(). Rules that ask alike share one replay."""
+        asked = (pages, last, below)
+        if asked not in self._replayed:
+            start = self.start  # read before the replay changes the scratch database
+            self._replayed[asked] = replay(self.commands, self.scratch, start, *asked)
+        return self._replayed[asked]

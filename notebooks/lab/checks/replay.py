@@ -1,0 +1,109 @@
+"""A replay of a copy's revisions in a scratch database: up, back, down to nothing, and up again.
+
+One child process runs all commands of a replay: a cold `flask db ...` takes more than a second, nearly all of it
+imports.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy.engine import URL
+
+from ..commands import last_words
+from ..problem import Problem
+from .snapshot import Snapshot
+
+PATIENCE = 30  # seconds for a whole replay: a revision that waits for something might wait for ever
+
+
+@dataclass(frozen=True)
+class Step:
+    """One command of a replay: the error it ended with, if any, where in the copy, and the database after it."""
+
+    command: str
+    failed: str
+    where: str
+    after: Snapshot | None
+
+
+class Commands:
+    """`flask` commands in the copy `folder`, in one child process. It ends with the block, or with this process."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    def __enter__(self):
+        self._process = subprocess.Popen(
+            [sys.executable, str(Path(__file__).with_name("replay_child.py"))],
+            cwd=self.folder,
+            env=os.environ,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            start_new_session=True,  # an interrupt is for the one who waits; the block then ends the child
+        )
+        self._alarm = threading.Timer(PATIENCE, self._process.kill)
+        self._alarm.start()
+        return self
+
+    def __exit__(self, *_):
+        self._alarm.cancel()
+        self._process.kill()
+        self._process.communicate()
+
+    def run(self, url: URL, command: str) -> tuple[str, str]:
+        """Run one command on the database `url`; the error that it ended with, and where, or nothing.
+
+        "flask ..." is that command. "GET /path" asks the application for a page, "POST /path a=1&b=2" sends a form;
+        " shows ..." behind either is a text that has to be on the page.
+        """
+        words, _, shows = command.partition(" shows ")
+        request = {"words": words.split(), "shows": shows, "url": url.render_as_string(hide_password=False)}
+        try:
+            print(json.dumps(request), file=self._process.stdin, flush=True)
+            answer = self._process.stdout.readline()
+        except BrokenPipeError:
+            answer = ""
+        if not answer:
+            raise Problem(
+                f"`{command}` did not come to an end when your revisions were replayed.\n"
+                "Does one of them wait for something, or end the program?"
+            )
+        answer = json.loads(answer)
+        return (last_words(answer["said"])[0], answer["where"]) if answer["exit_code"] else ("", "")
+
+
+def replay(
+    commands: Commands,
+    url: URL,
+    start: Snapshot,
+    pages: tuple[str, ...],
+    last: tuple[str, ...] = (),
+    below: str = "",
+) -> dict[str, Step]:
+    """Go from `start`, which the database `url` holds, up to the head and back, down to nothing, and up again.
+
+    The steps by name, up to the first that failed: "load", "up", the pages, "back", "down", "again", "check", and the
+    commands in `last`, on the tables that are empty then. With `below`, a revision that the start has behind it, "back"
+    goes further, to that one, and the way up again stops there: that step is "below".
+    """
+    plan = [("load", "flask db --help"), ("up", "flask db upgrade"), *((page, page) for page in pages)]
+    plan += [("back", f"flask db downgrade {revision}") for revision in ([below] if below else start.applied[:1])]
+    plan += [("down", "flask db downgrade base")]
+    plan += [("below", f"flask db upgrade {below}")] if below else []
+    plan += [("again", "flask db upgrade"), ("check", "flask db check")]
+    plan += [(command, command) for command in last]
+    steps: dict[str, Step] = {}
+    for name, command in plan:
+        failed, where = commands.run(url, command)
+        after = Snapshot.read(url) if name in ("up", "back", "down", "below", "again") and not failed else None
+        steps[name] = Step(command, failed, where, after)
+        if failed:
+            break
+    return steps

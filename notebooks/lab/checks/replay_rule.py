@@ -1,0 +1,151 @@
+"""The rule that replays an answer's revisions, with what it has to say of each step."""
+
+from ..schema import Schema, differences
+from .backup import copy_of_live
+from .evidence import Evidence
+from .finding import Finding, Rule, few
+from .keeps import EVERYTHING, Keeps
+from .replay import Step
+from .snapshot import Snapshot
+
+
+def replay(
+    keeps: Keeps = EVERYTHING,
+    pages: tuple[str, ...] = (),
+    may_wait: bool = False,
+    last: tuple[str, ...] = (),
+    below: str = "",
+) -> Rule:
+    """The revisions run from the starting data up, back, down to nothing and up again, and the models agree.
+
+    After going up nothing is lost, the schema is that of the live database, and `pages` answer: "GET /path", or
+    "POST /path form"; either may end in " shows ...", a text on the page. After going back all is as it was, but for
+    what `keeps` lets go. With `may_wait` new revisions need not be applied in the live database. The commands in
+    `last`, as in "flask seed", succeed on the tables that are empty at the end.
+
+    Where the revision in question is applied at the start already, `below` names the one before it: going back to
+    that one, the schema is what the revisions make up to there.
+    """
+
+    def examine(evidence: Evidence) -> Finding | None:
+        start, live, steps = evidence.start, evidence.live, evidence.replay(pages, last, below)
+        for name, step in steps.items():
+            if step.failed:
+                return _failed(name, step)
+            if name == "up" and (
+                finding := _went_up(keeps, start, step.after) or _by_hand(start, step.after, live, may_wait)
+            ):
+                return finding
+            if name == ("below" if below else "back"):
+                before = step.after.schema if below else start.schema
+                if finding := _came_back(keeps, start, steps["back"], before):
+                    return finding
+            if name == "down" and step.after.schema.tables:
+                return Finding(
+                    "after flask db downgrade base something is left.",
+                    "tables: " + ", ".join(step.after.schema.tables),
+                    "an empty database",
+                    "downgrade() in the revisions that make them",
+                )
+            if name == "again" and (other := differences(steps["up"].after.schema, step.after.schema)):
+                return Finding(
+                    "on an empty database your revisions make another schema.",
+                    few([text for _, _, text in other]),
+                    "the same schema from nothing and from the starting data",
+                    "whether upgrade() depends on what it finds",
+                )
+        return None
+
+    return Rule("replay", examine)
+
+
+def way_back(keeps: Keeps = EVERYTHING) -> Rule:
+    """From the live database the revisions can be undone as well, and bring back what was there at the start.
+
+    It is tried on a copy. The replay may go well where this does not: a revision may have been applied, losing
+    something, and been mended afterwards.
+    """
+
+    def examine(evidence: Evidence) -> Finding | None:
+        problem = "the way back, tried on a copy of your database, does not bring back what was there."
+        command = f"flask db downgrade {' '.join(evidence.start.applied)}"
+        url = copy_of_live(evidence)
+        failed, _ = evidence.commands.run(url, command)
+        lost = failed or keeps.lost_back(evidence.start, Snapshot.read(url))
+        if not lost:
+            return None
+        return Finding(
+            problem,
+            lost,
+            f"{command} succeeds, and no value is missing",
+            "what was applied before the file was as it is now; "
+            f'where data is lost for good, begin again with exercise("{evidence.exercise.name}")',
+        )
+
+    return Rule("way back", examine)
+
+
+def _failed(name: str, step: Step) -> Finding:
+    """What to say of a step that failed; the place in the learner's files is known better than by any advice."""
+    problem, advice = {
+        "load": ("the application does not start.", ""),
+        "up": (
+            "your revisions do not run on a fresh copy of the starting data.",
+            "upgrade() in your revision; was something done by hand that it should do?",
+        ),
+        "back": ("your revision cannot be undone.", "downgrade() in your revision"),
+        "down": ("the revisions cannot be undone down to an empty database.", "downgrade() in the revisions"),
+        "below": ("on an empty database your revisions do not run.", "upgrade() in the revisions"),
+        "again": (
+            "on an empty database your revisions do not run.",
+            "upgrade() in your revision: does it need rows that an empty database does not have?",
+        ),
+        "check": ("models and revisions do not agree.", "bookshop/models.py, beside what your revision does"),
+    }.get(name, ("the website does not work any more.", "the code and the templates that use what you changed"))
+    if name.startswith("flask "):
+        problem, advice = f"{name} does not work any more.", "the code and the SQL that use what you changed"
+    expected = step.command if " shows " in step.command else f"{step.command} succeeds"
+    return Finding(problem, step.failed, expected, step.where or advice)
+
+
+def _went_up(keeps: Keeps, start: Snapshot, now: Snapshot) -> Finding | None:
+    if lost := keeps.lost(start, now):
+        return Finding(
+            "your revision loses data when it runs on a fresh copy of the starting data.",
+            lost,
+            "every row and every value, moved by the revision itself",
+            "upgrade() in your revision",
+        )
+    return None
+
+
+def _by_hand(start: Snapshot, now: Snapshot, live: Snapshot, may_wait: bool) -> Finding | None:
+    made = now
+    if may_wait and live.applied != now.applied:
+        made = start if live.applied == start.applied else live  # in between, there is nothing to compare with
+    if by_hand := differences(made.schema, live.schema):
+        return Finding(
+            "your database is not what your revisions make of a fresh copy.",
+            few([text for _, _, text in by_hand]),
+            "the same schema, made by the revisions alone",
+            "what was done by hand, or which file was changed after it had been applied",
+        )
+    return None
+
+
+def _came_back(keeps: Keeps, start: Snapshot, step: Step, before: Schema) -> Finding | None:
+    if left := differences(before, step.after.schema):
+        return Finding(
+            f"after {step.command} the schema is not what it was before.",
+            few([text for _, _, text in left]),
+            "downgrade() undoes all that upgrade() does",
+            "downgrade() in your revision",
+        )
+    if lost := keeps.lost_back(start, step.after):
+        return Finding(
+            f"after {step.command} data is missing.",
+            lost,
+            "what was there at the beginning",
+            "downgrade() in your revision",
+        )
+    return None

@@ -1,0 +1,267 @@
+"""What an answer can be held to. Each rule looks at one thing, and says what it found in plain words.
+
+Rules compare meaning, not text: a name or an order counts only where the exercise fixed it.
+"""
+
+import re
+from contextlib import closing
+
+import psycopg2
+
+from ..schema import differences
+from ..server import connect
+from .evidence import Evidence
+from .finding import Finding, Rule, few
+from .keeps import EVERYTHING, Keeps
+
+ANY = object()  # "whatever it is"
+
+
+def keeps_rows(keeps: Keeps = EVERYTHING) -> Rule:
+    """No row and no value of the live database was lost."""
+
+    def examine(evidence):
+        if lost := keeps.lost(evidence.start, evidence.live):
+            return Finding(
+                "rows were lost on the way.",
+                lost,
+                "every row and every value that was there at the beginning",
+                f'the statements that delete or overwrite; to begin again, run exercise("{evidence.exercise.name}")',
+            )
+        return None
+
+    return Rule("keeps rows", examine)
+
+
+def revisions(mend: tuple[str, ...] = (), may_wait: bool = False) -> Rule:
+    """There is a new revision with a message, one head, the database is there, and no earlier file was changed.
+
+    `mend` names revision files, by a part of their path, that may be changed; then none needs to be new.
+    With `may_wait` new revisions need not be applied.
+    """
+
+    def examine(evidence):
+        new, everything = evidence.new_revisions, evidence.revisions
+        heads = [revision for revision in everything if revision.is_head]
+        ids = ", ".join(revision.revision for revision in heads)
+        touched = [name for name in evidence.changed() & evidence.begun["files"].keys() if "/versions/" in name]
+        touched = [name for name in sorted(touched) if not any(part in name for part in mend)]
+        if touched:
+            return Finding(
+                "a revision that others have applied already was changed or deleted.",
+                few(touched),
+                "its file as you found it, and your change in a revision of its own",
+                f"git checkout -- {touched[0]}",
+            )
+        if not new and not mend:
+            return Finding(
+                "there is no revision for your change yet.",
+                "migrations/versions holds the files that were there at the beginning",
+                "one more file",
+                'flask db migrate -m "...", or flask db revision -m "..." for what you write yourself',
+            )
+        if len(heads) > 1:
+            return Finding(
+                f"there are {len(heads)} heads: two revisions follow the same one.",
+                ids,
+                "one chain of revisions with one head",
+                "flask db heads; the down_revision in the files in migrations/versions. Is there one too many?",
+            )
+        for revision in new:
+            if not revision.doc.strip() or revision.doc == "empty message":
+                return Finding(
+                    f"the revision {revision.revision} has no message, so nobody will find it.",
+                    evidence.path(revision),
+                    'a few words on what it changes, as in -m "add ..."',
+                    "the first line of the file; or delete it and write it again with -m",
+                )
+        if not may_wait and evidence.live.applied != [revision.revision for revision in heads]:
+            return Finding(
+                "the database does not stand at your newest revision.",
+                f"database at {', '.join(evidence.live.applied) or 'no revision'}",
+                f"at the head, {ids}",
+                "flask db current, then flask db upgrade",
+            )
+        return None
+
+    return Rule("revisions", examine)
+
+
+def together(name: str, *rules: Rule) -> Rule:
+    """Several rules as one: what the first of them has to say."""
+
+    def examine(evidence):
+        return next((finding for rule in rules if (finding := rule.examine(evidence))), None)
+
+    return Rule(name, examine)
+
+
+def table(name: str) -> Rule:
+    """There is a table called `name`."""
+
+    def examine(evidence):
+        if name not in evidence.live.schema.tables:
+            return Finding(
+                f"there is no table {name}.",
+                "tables: " + (", ".join(sorted(evidence.live.schema.tables)) or "none"),
+                f"a table {name}",
+                "here.schema(); was your revision applied?",
+            )
+        return None
+
+    return Rule(f"table {name}", examine)
+
+
+def column(table: str, name: str, type: str, required: bool = False, default=ANY) -> Rule:
+    """The table has the column, with this type in PostgreSQL's words. `default` None stands for none at all."""
+
+    def examine(evidence):
+        columns = evidence.live.schema.tables[table].columns if table in evidence.live.schema.tables else {}
+        if name not in columns:
+            return Finding(
+                f"{table} has no column {name}.",
+                f"columns: {', '.join(columns) or 'none, and no such table'}",
+                f"{name}  {type}",
+                f'here.table("{table}"); was your revision applied?',
+            )
+        found = columns[name]
+        expected = f"{name}  {type}{'  not null' * required}"
+        if found.type != type:
+            return Finding(f"{table}.{name} has another type.", f"{name}  {found}", expected, "the model's type")
+        if found.required != required:
+            problem = f"{table}.{name} " + (
+                "may be empty." if required else "is required, and it should be allowed to be empty."
+            )
+            return Finding(problem, f"{name}  {found}", expected, "Mapped[...] in the model, nullable= in the revision")
+        if default is not ANY and _plain(found.default) != default:
+            return Finding(
+                f"{table}.{name} has {'a wrong' if default else 'a'} default."
+                if found.default
+                else f"{table}.{name} has no default.",
+                f"{name}  {found}",
+                f"default {default}" if default else "no default",
+                "server_default in the model and in the revision",
+            )
+        return None
+
+    return Rule(f"column {table}.{name}", examine)
+
+
+def _plain(default: str | None) -> str | None:
+    """A default without the casts that PostgreSQL adds."""
+    return re.sub(r"::[a-z ]+(\(\d+(,\d+)?\))?(\[\])?", "", default) if default else None
+
+
+def no_column(table: str, name: str) -> Rule:
+    """The table has no such column (any more)."""
+
+    def examine(evidence):
+        columns = evidence.live.schema.tables[table].columns if table in evidence.live.schema.tables else {}
+        if name in columns:
+            return Finding(
+                f"{table} still has a column {name}.",
+                f"{name}  {columns[name]}",
+                f"no column {name}",
+                f'here.table("{table}"); was your revision applied?',
+            )
+        return None
+
+    return Rule(f"no column {table}.{name}", examine)
+
+
+def part(table: str, kind: str, columns: tuple[str, ...], like: str = "") -> Rule:
+    """The table has, under whatever name, a "primary key", "foreign key", "unique", "check" or "index" on `columns`.
+
+    A unique index counts as "unique" as well. `like` is a regular expression that its definition has to hold.
+    """
+
+    def examine(evidence):
+        parts = evidence.live.schema.tables[table].parts if table in evidence.live.schema.tables else []
+        for found in parts:
+            unique_index = kind == "unique" and found.kind == "index" and found.definition.startswith("UNIQUE")
+            whole = not (unique_index and " WHERE " in found.definition) and "INVALID" not in found.definition
+            same = (found.kind == kind or unique_index) and found.columns == tuple(sorted(columns))
+            if same and whole and re.search(like, found.definition):
+                return None
+        there_are = [f"{found.name}: {found.definition}" for found in parts if set(found.columns) & set(columns)]
+        return Finding(
+            f"{table} lacks the {kind} on {', '.join(columns)}.",
+            few(there_are) or "nothing on these columns",
+            f"{kind} on {', '.join(columns)}" + (f", like {like}" if like else ""),
+            f'here.table("{table}"), and whether the revision makes it',
+        )
+
+    return Rule(f"{kind} {table}.{','.join(columns)}", examine)
+
+
+def rows(name: str, query: str, expected: list[tuple], problem: str, look: str = "") -> Rule:
+    """A query on the live database gives these rows."""
+
+    def examine(evidence):
+        try:
+            found = evidence.query(query)
+        except psycopg2.Error as error:
+            return Finding(problem, str(error).strip().splitlines()[0], _table(expected), look)
+        if found != expected:
+            return Finding(problem, _table(found) or "no rows", _table(expected) or "no rows", look)
+        return None
+
+    return Rule(name, examine)
+
+
+def refuses(name: str, statement: str, problem: str, look: str = "") -> Rule:
+    """The live database refuses a statement; it is tried, and undone."""
+
+    def examine(evidence):
+        said = _tried(evidence, statement)
+        return None if said else Finding(problem, "PostgreSQL accepts it:\n" + statement, "an error", look)
+
+    return Rule(name, examine)
+
+
+def accepts(name: str, statement: str, problem: str, look: str = "") -> Rule:
+    """The live database takes a statement; it is tried, and undone."""
+
+    def examine(evidence):
+        said = _tried(evidence, statement)
+        return Finding(problem, said, "PostgreSQL accepts it:\n" + statement, look) if said else None
+
+    return Rule(name, examine)
+
+
+def _tried(evidence: Evidence, statement: str) -> str:
+    with closing(connect(evidence.url)) as connection, connection.cursor() as cursor:
+        connection.autocommit = False
+        try:
+            cursor.execute("SET LOCAL lock_timeout = '2s'")
+            cursor.execute(statement)
+        except psycopg2.Error as error:
+            return str(error).strip().splitlines()[0]
+        finally:
+            connection.rollback()
+    return ""
+
+
+def only(*allowed: str) -> Rule:
+    """Nothing else in the schema changed. `allowed` are tables, and columns as in "books.isbn" with what is on them."""
+
+    def examine(evidence):
+        others = [
+            text
+            for table, columns, text in differences(evidence.start.schema, evidence.live.schema)
+            if table not in allowed and not any(f"{table}.{column}" in allowed for column in columns)
+        ]
+        if others:
+            return Finding(
+                "something changed that has nothing to do with the task.",
+                few(others),
+                f"changes of {' and '.join(allowed)} only" if allowed else "the schema as it was",
+                "what else your revision holds, and what was done by hand" if allowed else "what was done by hand",
+            )
+        return None
+
+    return Rule("only", examine)
+
+
+def _table(rows: list[tuple]) -> str:
+    return few([" | ".join("(nothing)" if value is None else str(value) for value in row) for row in rows])

@@ -1,0 +1,45 @@
+"""A kernel that stays open, in which tests run cells as a learner would."""
+
+import os
+import signal
+
+from homes import NOTEBOOKS
+from jupyter_client.manager import start_new_kernel
+
+
+class Kernel:
+    """One kernel, started where JupyterLab starts those of the lessons."""
+
+    def __init__(self):
+        for attempt in range(3):
+            try:
+                self.manager, self.client = start_new_kernel(cwd=str(NOTEBOOKS))
+                break
+            except RuntimeError:  # Jupyter picks a kernel's ports before it starts; one may be taken meanwhile
+                if attempt == 2:
+                    raise
+
+    def run(self, source: str) -> str:
+        """Run one cell; what it printed. An exception in it is an AssertionError."""
+        said = []
+
+        def listen(message):
+            content = message["content"]
+            if message["msg_type"] == "stream":
+                said.append(content["text"])
+            elif message["msg_type"] in ("execute_result", "display_data"):
+                said.append(content["data"]["text/plain"] + "\n")
+
+        reply = self.client.execute_interactive(source, allow_stdin=False, timeout=120, output_hook=listen)["content"]
+        text = "".join(said)
+        assert reply["status"] == "ok", f"{source}\n{text}{reply.get('ename')}: {reply.get('evalue')}"
+        return text
+
+    def interrupt(self) -> None:
+        """Interrupt the cell that is running."""
+        os.kill(self.manager.provisioner.pid, signal.SIGINT)
+
+    def close(self) -> None:
+        """End the kernel in an orderly way."""
+        self.client.stop_channels()
+        self.manager.shutdown_kernel()

@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from . import home
 from .problem import Problem
 
 # Flask-Migrate 4.1 reads its options from the environment, too.
+MAKES_A_REVISION = re.compile(r"\bflask db (?:migrate|revision|merge)\b")
 REVISION_OPTIONS = ("FLASK_DB_MIGRATE_REV_ID", "FLASK_DB_REVISION_REV_ID", "FLASK_DB_MERGE_REV_ID")
 
 
@@ -26,18 +28,37 @@ class RevisionIds:
 
     def __init__(self, lesson: str, folder: Path):
         self.lesson = lesson
-        self.versions = folder / "migrations" / "versions"
+        self.folder = folder
         self.record = f"lessons/{lesson}"
 
-    def offer(self) -> None:
-        """Put the next unused id into the environment of the commands to come."""
+    @contextmanager
+    def offered(self, line: str):
+        """Put the next unused id into the environment for a block that runs `line`.
+
+        A line that may make two revisions gets none, nor does what runs outside of such a block: Alembic then makes
+        up an id, as it does in a terminal.
+        """
+        makes_one = len(MAKES_A_REVISION.findall(line)) == 1
+        if makes_one:
+            for option in REVISION_OPTIONS:
+                os.environ[option] = self._id(self._used() + 1)
+        try:
+            yield
+        finally:
+            for option in REVISION_OPTIONS:
+                os.environ.pop(option, None)
+            if makes_one:
+                self._used()  # noted now, since the file may be deleted before the next one is made
+
+    def _used(self) -> int:
+        """How many ids were used: those noted before, and those of files that stand in the lesson's folder."""
         with home.changing(self.record) as record:
             used = record.get("revisions", 0)
-            while any(self.versions.glob(f"{self._id(used + 1)}*")):
+            # anywhere below the folder, since it may hold a colleague's clone
+            while any(self.folder.rglob(f"versions/{self._id(used + 1)}*")):
                 used += 1
             record["revisions"] = used
-        for option in REVISION_OPTIONS:
-            os.environ[option] = self._id(used + 1)
+        return used
 
     def _id(self, count: int) -> str:
         digest = hashlib.sha256(f"{self.lesson}/{count}".encode()).hexdigest()
@@ -58,10 +79,10 @@ class Shell:
     def __call__(self, line: str) -> None:
         if line.rstrip().endswith("&") and not line.rstrip().endswith("&&"):
             raise Problem("A cell cannot leave a command running in the background.\nUse a JupyterLab terminal for it.")
-        self.revision_ids.offer()
         # depth 1: the variables of the cell that called us fill {name} and $name
-        self.ipython.user_ns["_exit_code"] = stream(self.ipython.var_expand(line, depth=1))
-        self.revision_ids.offer()
+        line = self.ipython.var_expand(line, depth=1)
+        with self.revision_ids.offered(line):
+            self.ipython.user_ns["_exit_code"] = stream(line)
 
 
 def stream(line: str) -> int:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from .home import NOTEBOOKS
 from .problem import Problem
 
-# The four states of release 1 in which a lesson can begin, see opening.py.
+# The four states of release 1 in which a lesson can begin, see starting.py.
 STARTS = ("application", "initialised", "written", "filled")
 
 

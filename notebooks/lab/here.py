@@ -32,7 +32,8 @@ class Database:
 class Here:
     """The lesson that is open: its database, its files and its website."""
 
-    def __init__(self, folder: Path, server: Server, url: URL, revision_ids: RevisionIds, resumed: bool):
+    def __init__(self, opener: str, folder: Path, server: Server, url: URL, revision_ids: RevisionIds, resumed: bool):
+        self._opener = opener  # "lesson" or "exercise"
         self._folder = folder
         self._resumed = resumed
         self._made = set()  # names of second databases
@@ -43,7 +44,7 @@ class Here:
         self._schema_shown = None
 
     def __repr__(self):
-        return f"<the lesson in {self._folder.name}>"
+        return f"<the {self._opener} in {self._folder.name}>"
 
     def sql(self, query: str, *values) -> Picture:
         """Run one SQL statement on the lesson's database, committed at once; its rows as a table.
@@ -126,8 +127,8 @@ class Here:
 
     def fails(self, command: str) -> Failure:
         """Run a command that must fail; its exit code, the error, and how many lines were left out."""
-        self._revision_ids.offer()
-        return commands.fails(command)
+        with self._revision_ids.offered(command):
+            return commands.fails(command)
 
     def check(self, exercise: str) -> None:
         """Look at the answer to `exercise` as it is now, and say what was found; nothing of it is changed."""
@@ -150,7 +151,7 @@ class Here:
         except Problem:
             raise Problem(
                 "The lesson's database does not answer.\n"
-                f'here = lesson.resume("{self._folder.name}") starts its server again, if it is ours.'
+                f'here = {self._opener}.resume("{self._folder.name}") starts its server again, if it is ours.'
             ) from None
         # psycopg2 hears of an interrupt only when the server has answered, unless Python does the waiting.
         psycopg2.extensions.set_wait_callback(psycopg2.extras.wait_select)

@@ -51,11 +51,11 @@ def _begin(opener: str, name: str, start: Start) -> Here:
         starting.write_settings(draft, url)
         kept = _keep_aside(folder)
         draft.rename(folder)
-        record = {"kind": server.kind, "database": url.database}
+        home.write_record(f"lessons/{name}", {"kind": server.kind, "database": url.database})
+        here = _enter(opener, name, server, folder, url)
         if opener == "exercise":
-            record["begun"] = fingerprint(folder, url)
-        home.write_record(f"lessons/{name}", record)
-        here = _enter(name, server, folder, url)
+            with home.changing(f"lessons/{name}") as record:
+                record["begun"] = fingerprint(folder, url)
         release = "" if start.state == "application" else ", release 1"
         left = ", and what somebody left in it" if start.patch else ""
         print(f"files      {_shown(folder)}: a fresh copy of the bookshop{release}{left}")
@@ -95,7 +95,7 @@ def _resume(opener: str, name: str) -> Here:
     # The server may have come back on another port.
     starting.write_settings(folder, url)
     _close_current()
-    here = _enter(name, server, folder, url, resumed=True)
+    here = _enter(opener, name, server, folder, url, resumed=True)
     print(f"files      {_shown(folder)}: as you left them")
     _describe(opener, name, server, url)
     print("gone       the notebook's variables and the website: where you need them, run their cells again")
@@ -138,17 +138,16 @@ def _draft(folder: Path):
         shutil.rmtree(draft, ignore_errors=True)
 
 
-def _enter(name: str, server: Server, folder: Path, url: URL, resumed: bool = False) -> Here:
+def _enter(opener: str, name: str, server: Server, folder: Path, url: URL, resumed: bool = False) -> Here:
     """Make this process's folder, environment and `!` those of the lesson."""
     environment.enter(url, clients(server))
     os.chdir(folder)
     ids = RevisionIds(name, folder)
-    ids.offer()
     ipython = get_ipython()
     if ipython is not None:
         ipython.system = Shell(ipython, ids)
     global _current
-    _current = Here(folder, server, url, ids, resumed)
+    _current = Here(opener, folder, server, url, ids, resumed)
     return _current
 
 

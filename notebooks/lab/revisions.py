@@ -20,6 +20,11 @@ def read(migrations: Path) -> list[Script]:
         return list(ScriptDirectory(str(migrations)).walk_revisions())
     except CommandError as error:
         raise Problem(f"The revisions cannot be read: {error}") from None
+    except KeyError as error:
+        raise Problem(
+            f"No revision file has the id {error}, and another one follows it.\n"
+            "Was a file deleted, or its down_revision mistyped? `git status` shows what has changed."
+        ) from None
     except (Exception, SystemExit) as error:
         raise Problem(
             f"A revision file cannot be read: {type(error).__name__}: {error}\nMend it, then run this cell again."

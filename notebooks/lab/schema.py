@@ -118,6 +118,9 @@ class Schema:
         return schema
 
 
+LEGEND = "(- is missing, + is too much, ~ is different)"
+
+
 def differences(before: Schema, after: Schema) -> list[tuple[str, tuple[str, ...], str]]:
     """What differs between two schemas: the table, the columns concerned, and a line that begins with +, - or ~."""
     then, now = _flat(before), _flat(after)

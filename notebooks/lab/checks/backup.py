@@ -1,22 +1,24 @@
 """Backups: the rule that restores one into an empty database, and a copy of the learner's database."""
 
+import gzip
 import re
 import tarfile
 from pathlib import Path
 
 from sqlalchemy.engine import URL
 
+from ..schema import differences
 from .clients import client
 from .evidence import Evidence
-from .finding import Finding, Rule
-from .keeps import EVERYTHING, Keeps
+from .finding import Finding, Rule, few
+from .keeps import EVERYTHING
 from .snapshot import Snapshot
 
 # Lines with which a file for psql leaves the database that it is read into.
 LEAVES = re.compile(rb"^\s*(\\c(onnect)?\s|(CREATE|DROP|ALTER)\s+DATABASE\s)", re.MULTILINE | re.IGNORECASE)
 
 
-def backup(file: str, keeps: Keeps = EVERYTHING) -> Rule:
+def backup(file: str) -> Rule:
     """`file` in the copy's folder, in any format of pg_dump's that is one file, brings back what the start held."""
 
     def examine(evidence: Evidence) -> Finding | None:
@@ -29,7 +31,7 @@ def backup(file: str, keeps: Keeps = EVERYTHING) -> Rule:
                 f"one file {file} that pg_dump wrote",
                 f"pg_dump ... > {file}",
             )
-        if not _for_pg_restore(path) and LEAVES.search(path.read_bytes()):
+        if not _for_pg_restore(path) and LEAVES.search(_sql(path)):
             return Finding(
                 f"{file} was not restored: it would go into the database that it came from.",
                 "lines like DROP DATABASE, CREATE DATABASE or \\connect",
@@ -38,12 +40,16 @@ def backup(file: str, keeps: Keeps = EVERYTHING) -> Rule:
             )
         url = evidence.another("restored")
         restore(evidence, path, url)
-        if lost := keeps.lost(evidence.start, Snapshot.read(url)):
+        restored = Snapshot.read(url)
+        missing = [text for _, _, text in differences(evidence.start.schema, restored.schema)]
+        lost = EVERYTHING.lost(evidence.start, restored) or few(missing)
+        if lost or restored.applied != evidence.start.applied:
             return Finding(
                 f"{file}, restored into an empty database, does not bring everything back.",
-                lost,
-                "every row and every value that was there at the beginning",
-                "whether the backup was made before anything was taken away, and what pg_dump was asked for",
+                lost or f"alembic_version: {', '.join(restored.applied) or 'nothing'}",
+                "tables, keys, every row and value, and alembic_version as they were at the beginning",
+                "whether the backup was made before anything was taken away, and what pg_dump was asked for; "
+                f'to begin again, run exercise("{evidence.exercise.name}")',
             )
         return None
 
@@ -52,11 +58,11 @@ def backup(file: str, keeps: Keeps = EVERYTHING) -> Rule:
 
 def restore(evidence: Evidence, path: Path, url: URL) -> None:
     """Restore the backup `path` into the database `url`. Statements that fail are passed over."""
-    with open(path, "rb") as file:
-        if _for_pg_restore(path):
+    if _for_pg_restore(path):
+        with open(path, "rb") as file:
             client(evidence, url, "pg_restore", "--no-owner", "--dbname", url.database, stdin=file)
-        else:
-            client(evidence, url, "psql", "--quiet", stdin=file)
+    else:
+        client(evidence, url, "psql", "--quiet", input=_sql(path))
 
 
 def copy_of_live(evidence: Evidence) -> URL:
@@ -70,3 +76,9 @@ def copy_of_live(evidence: Evidence) -> URL:
 def _for_pg_restore(path: Path) -> bool:
     with open(path, "rb") as file:
         return file.read(5) == b"PGDMP" or tarfile.is_tarfile(path)
+
+
+def _sql(path: Path) -> bytes:
+    """The statements in a plain backup, which `pg_dump -Z` compresses."""
+    content = path.read_bytes()
+    return gzip.decompress(content) if content.startswith(b"\x1f\x8b") else content

@@ -1,7 +1,7 @@
 """What there is to see of the answer to an exercise; each thing is looked at when a rule first asks for it."""
 
 import hashlib
-from contextlib import closing
+from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
 
@@ -9,9 +9,9 @@ from sqlalchemy.engine import URL
 
 from .. import database, home, revisions, starting
 from ..problem import Problem
-from ..server import choose, connect
+from ..server import choose
 from .replay import Commands, Step, replay
-from .snapshot import Snapshot
+from .snapshot import Snapshot, looking_at
 
 NOT_LOOKED_AT = {".git", "__pycache__", ".ipynb_checkpoints", ".pytest_cache"}
 
@@ -58,27 +58,24 @@ class Evidence:
         self.folder = home.WORK / exercise.name
         record = home.read_record(f"lessons/{exercise.name}")
         begin = f'Begin it with exercise("{exercise.name}").'
-        if "begun" not in record:
+        begun = record.get("begun")
+        if not isinstance(begun, dict) or not {"kind", "database"} <= record.keys() or "files" not in begun:
             raise NotBegun(f"not begun yet.\n{begin}")
         if not self.folder.is_dir():
             raise NotBegun(f"its folder is gone.\n{begin}")
-        self.begun = record["begun"]
+        self.begun = begun
         self.server = choose(record["kind"], "as when it was opened")
         self.url = self.server.url.set(database=record["database"])
         if not database.exists(self.url):
             raise NotBegun(f"its database is gone from {self.server}.\n{begin}")
-        self._scratch = set()  # the purposes of the databases made here
-        self._commands = None
+        self._ends = ExitStack()
         self._replayed = {}
 
     def __enter__(self):
         return self
 
     def __exit__(self, *_):
-        if self._commands:
-            self._commands.__exit__()
-        for purpose in self._scratch:
-            database.drop(self.server, purpose)
+        self._ends.close()
 
     @cached_property
     def untouched(self) -> bool:
@@ -102,16 +99,14 @@ class Evidence:
 
     def another(self, word: str, template: str = "template0") -> URL:
         """One more database for a rule, called by `word`; empty, or a copy of `template`."""
-        purpose = f"{self.exercise.name}_{word}"
-        self._scratch.add(purpose)
+        purpose = f"check_{self.exercise.name}_{word}"  # no name of a learner's second database begins so
+        self._ends.callback(database.drop, self.server, purpose)
         return database.create(self.server, purpose, template)
 
-    @property
+    @cached_property
     def commands(self) -> Commands:
         """`flask` commands in the learner's folder; one child process runs those of all rules."""
-        if self._commands is None:
-            self._commands = Commands(self.folder).__enter__()
-        return self._commands
+        return self._ends.enter_context(Commands(self.folder))
 
     @cached_property
     def revisions(self) -> list:
@@ -132,9 +127,9 @@ class Evidence:
         now, then = files(self.folder), self.begun["files"]
         return {name for name in now.keys() | then.keys() if now.get(name) != then.get(name)}
 
-    def query(self, statement: str, url: URL | None = None) -> list[tuple]:
-        """The rows of a query on the exercise's database, or on `url`."""
-        with closing(connect(url or self.url)) as connection, connection.cursor() as cursor:
+    def query(self, statement: str) -> list[tuple]:
+        """The rows of a query on the exercise's database."""
+        with looking_at(self.url) as connection, connection.cursor() as cursor:
             cursor.execute(statement)
             return cursor.fetchall()
 

@@ -10,7 +10,7 @@ from .snapshot import Snapshot
 class Keeps:
     """Which rows and values an answer must keep: all, but for these.
 
-    `moved` maps a table or a (table, column) to the name that it has at the end. Values of the (table, column)s
+    `moved` maps a (table, column) to the column's name at the end. Values of the (table, column)s
     in `changes` may become others. Those in `lost_on_the_way_back` cannot be there after a downgrade.
     """
 
@@ -30,8 +30,7 @@ class Keeps:
 def _lost(start: Snapshot, now: Snapshot, moved: dict, except_for: tuple) -> str:
     said = []
     for table, rows in start.rows.items():
-        name = moved.get(table, table)
-        after = {row.get("id"): row for row in now.rows.get(name, [])}
+        after = {row.get("id"): row for row in now.rows.get(table, [])}
         gone = sum(row.get("id") not in after for row in rows)
         if gone:
             said.append(f"{gone} of {len(rows)} rows of {table} are gone")
@@ -43,7 +42,7 @@ def _lost(start: Snapshot, now: Snapshot, moved: dict, except_for: tuple) -> str
             values = [row for row in rows if row[column] is not None]
             lost = sum(after[row["id"]].get(new) != row[column] for row in values)
             if lost:
-                where = f"{table}.{column}" + (f" in {name}.{new}" if (name, new) != (table, column) else "")
+                where = f"{table}.{column}" + (f" in {table}.{new}" if new != column else "")
                 said.append(f"{lost} of {len(values)} values of {where} are gone or changed")
     return few(said)
 

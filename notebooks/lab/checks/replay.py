@@ -6,9 +6,11 @@ imports.
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,14 +50,19 @@ class Commands:
             text=True,
             start_new_session=True,  # an interrupt is for the one who waits; the block then ends the child
         )
-        self._alarm = threading.Timer(PATIENCE, self._process.kill)
+        self._alarm = threading.Timer(PATIENCE, self._end)
         self._alarm.start()
         return self
 
     def __exit__(self, *_):
         self._alarm.cancel()
-        self._process.kill()
+        self._end()
         self._process.communicate()
+
+    def _end(self) -> None:
+        # the group: a revision may have started something
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)
 
     def run(self, url: URL, command: str) -> tuple[str, str]:
         """Run one command on the database `url`; the error that it ended with, and where, or nothing.

@@ -9,12 +9,16 @@ stands for status 200 and the text `shows` on the page.
 import contextlib
 import json
 import os
+import queue
+import signal
 import sys
 import tempfile
+import threading
 import traceback
 from urllib.parse import parse_qsl
 
 requests, answers = os.fdopen(os.dup(0)), os.fdopen(os.dup(1), "w")
+asked = queue.SimpleQueue()
 said = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")
 # What the learner's code reads and prints must not mix with the conversation.
 os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
@@ -23,6 +27,23 @@ os.dup2(said.fileno(), 2)
 sys.path.insert(0, os.getcwd())
 
 from flask.cli import ScriptInfo, cli, load_dotenv  # noqa: E402
+from sqlalchemy import Engine, event, make_url  # noqa: E402
+
+
+@event.listens_for(Engine, "do_connect")
+def refuse_other_databases(dialect, record, arguments, named):
+    """Let the application into the database of the replay only, wherever it has its URL from."""
+    mine = make_url(os.environ["DATABASE_URL"])
+    place = (named.get("host"), named.get("port"))
+    if named.get("dbname") != mine.database or (mine.host and place != (mine.host, mine.port)):
+        raise RuntimeError("the application does not connect to the database that DATABASE_URL names")
+
+
+def listen() -> None:
+    """Hand on what is asked; whatever runs ends with whoever asks, and with it what it has started."""
+    for line in requests:
+        asked.put(line)
+    os.killpg(0, signal.SIGKILL)
 
 
 def run(words: list[str], shows: str) -> tuple[int, str]:
@@ -58,7 +79,8 @@ def ask(shows: str, method: str, path: str, form: str = "") -> int:
     return int(missing or response.status_code != 200)
 
 
-for line in requests:
+threading.Thread(target=listen, daemon=True).start()
+while line := asked.get():
     said.seek(0)
     said.truncate()
     request = json.loads(line)

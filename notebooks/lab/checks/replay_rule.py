@@ -1,6 +1,6 @@
 """The rule that replays an answer's revisions, with what it has to say of each step."""
 
-from ..schema import Schema, differences
+from ..schema import LEGEND, Schema, differences
 from .backup import copy_of_live
 from .evidence import Evidence
 from .finding import Finding, Rule, few
@@ -51,7 +51,7 @@ def replay(
                 return Finding(
                     "on an empty database your revisions make another schema.",
                     few([text for _, _, text in other]),
-                    "the same schema from nothing and from the starting data",
+                    f"the same schema from nothing and from the starting data {LEGEND}",
                     "whether upgrade() depends on what it finds",
                 )
         return None
@@ -59,7 +59,7 @@ def replay(
     return Rule("replay", examine)
 
 
-def way_back(keeps: Keeps = EVERYTHING) -> Rule:
+def way_back() -> Rule:
     """From the live database the revisions can be undone as well, and bring back what was there at the start.
 
     It is tried on a copy. The replay may go well where this does not: a revision may have been applied, losing
@@ -71,7 +71,7 @@ def way_back(keeps: Keeps = EVERYTHING) -> Rule:
         command = f"flask db downgrade {' '.join(evidence.start.applied)}"
         url = copy_of_live(evidence)
         failed, _ = evidence.commands.run(url, command)
-        lost = failed or keeps.lost_back(evidence.start, Snapshot.read(url))
+        lost = failed or EVERYTHING.lost_back(evidence.start, Snapshot.read(url))
         if not lost:
             return None
         return Finding(
@@ -127,10 +127,32 @@ def _by_hand(start: Snapshot, now: Snapshot, live: Snapshot, may_wait: bool) -> 
         return Finding(
             "your database is not what your revisions make of a fresh copy.",
             few([text for _, _, text in by_hand]),
-            "the same schema, made by the revisions alone",
-            "what was done by hand, or which file was changed after it had been applied",
+            f"the same schema, made by the revisions alone {LEGEND}",
+            "what was done by hand, or which file was changed after it had been applied; "
+            "flask db downgrade and flask db upgrade let the file run again",
+        )
+    if made is now and (others := _other_values(start, now, live)):
+        return Finding(
+            "your database holds other values than your revisions put there.",
+            few(others),
+            "the same values, filled in by the revisions alone",
+            "what was filled in by hand, or which file was changed after it had been applied",
         )
     return None
+
+
+def _other_values(start: Snapshot, now: Snapshot, live: Snapshot) -> list[str]:
+    """Where the new columns of rows that were there at the start hold something else in `live` than `now`."""
+    others = []
+    for table, rows in start.rows.items():
+        new = now.schema.tables[table].columns.keys() - start.schema.tables[table].columns.keys()
+        made, found = ({row.get("id"): row for row in snapshot.rows[table]} for snapshot in (now, live))
+        for column in sorted(new):
+            ids = [row["id"] for row in rows if row.get("id") in made and row.get("id") in found]
+            differ = sum(made[row].get(column) != found[row].get(column) for row in ids)
+            if differ:
+                others.append(f"{table}.{column}: {differ} of {len(ids)} values")
+    return others
 
 
 def _came_back(keeps: Keeps, start: Snapshot, step: Step, before: Schema) -> Finding | None:
@@ -138,7 +160,7 @@ def _came_back(keeps: Keeps, start: Snapshot, step: Step, before: Schema) -> Fin
         return Finding(
             f"after {step.command} the schema is not what it was before.",
             few([text for _, _, text in left]),
-            "downgrade() undoes all that upgrade() does",
+            f"downgrade() undoes all that upgrade() does {LEGEND}",
             "downgrade() in your revision",
         )
     if lost := keeps.lost_back(start, step.after):

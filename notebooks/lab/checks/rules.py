@@ -4,15 +4,14 @@ Rules compare meaning, not text: a name or an order counts only where the exerci
 """
 
 import re
-from contextlib import closing
 
 import psycopg2
 
-from ..schema import differences
-from ..server import connect
+from ..schema import LEGEND, differences
 from .evidence import Evidence
 from .finding import Finding, Rule, few
 from .keeps import EVERYTHING, Keeps
+from .snapshot import looking_at
 
 ANY = object()  # "whatever it is"
 
@@ -23,7 +22,7 @@ def keeps_rows(keeps: Keeps = EVERYTHING) -> Rule:
     def examine(evidence):
         if lost := keeps.lost(evidence.start, evidence.live):
             return Finding(
-                "rows were lost on the way.",
+                "rows or values were lost on the way.",
                 lost,
                 "every row and every value that was there at the beginning",
                 f'the statements that delete or overwrite; to begin again, run exercise("{evidence.exercise.name}")',
@@ -41,9 +40,8 @@ def revisions(mend: tuple[str, ...] = (), may_wait: bool = False) -> Rule:
     """
 
     def examine(evidence):
-        new, everything = evidence.new_revisions, evidence.revisions
-        heads = [revision for revision in everything if revision.is_head]
-        ids = ", ".join(revision.revision for revision in heads)
+        if not (evidence.folder / "migrations").is_dir():
+            return Finding("There is no folder migrations any more.", look="git restore migrations brings it back")
         touched = [name for name in evidence.changed() & evidence.begun["files"].keys() if "/versions/" in name]
         touched = [name for name in sorted(touched) if not any(part in name for part in mend)]
         if touched:
@@ -53,6 +51,12 @@ def revisions(mend: tuple[str, ...] = (), may_wait: bool = False) -> Rule:
                 "its file as you found it, and your change in a revision of its own",
                 f"git checkout -- {touched[0]}",
             )
+        failed, where = evidence.commands.run(evidence.url, "flask routes")
+        if failed:
+            return Finding("the application does not start.", failed, "flask routes succeeds", where)
+        new, everything = evidence.new_revisions, evidence.revisions
+        heads = [revision for revision in everything if revision.is_head]
+        ids = ", ".join(revision.revision for revision in heads)
         if not new and not mend:
             return Finding(
                 "there is no revision for your change yet.",
@@ -68,7 +72,7 @@ def revisions(mend: tuple[str, ...] = (), may_wait: bool = False) -> Rule:
                 "flask db heads; the down_revision in the files in migrations/versions. Is there one too many?",
             )
         for revision in new:
-            if not revision.doc.strip() or revision.doc == "empty message":
+            if revision.doc == "empty message" or revision.doc.startswith("Revision ID"):
                 return Finding(
                     f"the revision {revision.revision} has no message, so nobody will find it.",
                     evidence.path(revision),
@@ -94,22 +98,6 @@ def together(name: str, *rules: Rule) -> Rule:
         return next((finding for rule in rules if (finding := rule.examine(evidence))), None)
 
     return Rule(name, examine)
-
-
-def table(name: str) -> Rule:
-    """There is a table called `name`."""
-
-    def examine(evidence):
-        if name not in evidence.live.schema.tables:
-            return Finding(
-                f"there is no table {name}.",
-                "tables: " + (", ".join(sorted(evidence.live.schema.tables)) or "none"),
-                f"a table {name}",
-                "here.schema(); was your revision applied?",
-            )
-        return None
-
-    return Rule(f"table {name}", examine)
 
 
 def column(table: str, name: str, type: str, required: bool = False, default=ANY) -> Rule:
@@ -210,7 +198,7 @@ def rows(name: str, query: str, expected: list[tuple], problem: str, look: str =
 
 
 def refuses(name: str, statement: str, problem: str, look: str = "") -> Rule:
-    """The live database refuses a statement; it is tried, and undone."""
+    """The live database refuses a statement; it is tried, and undone. It must not count a sequence on."""
 
     def examine(evidence):
         said = _tried(evidence, statement)
@@ -230,10 +218,9 @@ def accepts(name: str, statement: str, problem: str, look: str = "") -> Rule:
 
 
 def _tried(evidence: Evidence, statement: str) -> str:
-    with closing(connect(evidence.url)) as connection, connection.cursor() as cursor:
+    with looking_at(evidence.url) as connection, connection.cursor() as cursor:
         connection.autocommit = False
         try:
-            cursor.execute("SET LOCAL lock_timeout = '2s'")
             cursor.execute(statement)
         except psycopg2.Error as error:
             return str(error).strip().splitlines()[0]
@@ -242,20 +229,25 @@ def _tried(evidence: Evidence, statement: str) -> str:
     return ""
 
 
-def only(*allowed: str) -> Rule:
-    """Nothing else in the schema changed. `allowed` are tables, and columns as in "books.isbn" with what is on them."""
+def only(*allowed: str, new_tables: bool = False) -> Rule:
+    """Nothing else in the schema changed. `allowed` are tables, and columns as in "books.isbn" with what is on them.
+
+    With `new_tables` tables may have come along, whatever they are called.
+    """
 
     def examine(evidence):
+        before = evidence.start.schema
         others = [
             text
-            for table, columns, text in differences(evidence.start.schema, evidence.live.schema)
+            for table, columns, text in differences(before, evidence.live.schema)
             if table not in allowed and not any(f"{table}.{column}" in allowed for column in columns)
+            if not (new_tables and table not in before.tables)
         ]
         if others:
             return Finding(
                 "something changed that has nothing to do with the task.",
                 few(others),
-                f"changes of {' and '.join(allowed)} only" if allowed else "the schema as it was",
+                (f"changes of {' and '.join(allowed)} only" if allowed else "the schema as it was") + f" {LEGEND}",
                 "what else your revision holds, and what was done by hand" if allowed else "what was done by hand",
             )
         return None

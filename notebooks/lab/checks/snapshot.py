@@ -1,15 +1,39 @@
 """What a database holds at one moment: schema, applied revisions and every row."""
 
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
+import psycopg2
+import psycopg2.errors
+import psycopg2.extensions
+import psycopg2.extras
 from psycopg2 import sql
 from psycopg2.extras import RealDictCursor
 from sqlalchemy.engine import URL
 
 from .. import database
+from ..problem import Problem
 from ..schema import Schema
 from ..server import connect
+
+
+@contextmanager
+def looking_at(url: URL):
+    """A connection for a check: it waits for nobody for long, and an interrupt ends it."""
+    # psycopg2 hears of an interrupt only when the server has answered, unless Python does the waiting.
+    psycopg2.extensions.set_wait_callback(psycopg2.extras.wait_select)
+    try:
+        with closing(connect(url)) as connection:
+            with connection.cursor() as cursor:
+                cursor.execute("SET lock_timeout = '2s'; SET statement_timeout = '10s'; SET timezone = 'UTC'")
+            yield connection
+    except (psycopg2.errors.LockNotAvailable, psycopg2.errors.QueryCanceled):
+        raise Problem(
+            "another session holds a lock on your tables, so they cannot be looked at.\n"
+            "Is a transaction open in a terminal? End it with COMMIT or ROLLBACK, and check again."
+        ) from None
+    finally:
+        psycopg2.extensions.set_wait_callback(None)
 
 
 @dataclass(frozen=True)
@@ -27,7 +51,7 @@ class Snapshot:
     @classmethod
     def read(cls, url: URL) -> "Snapshot":
         """The database `url` as it is now. One that does not answer is a Problem."""
-        with closing(connect(url)) as connection:
+        with looking_at(url) as connection:
             with connection.cursor() as cursor:
                 schema, applied = Schema.read(cursor), database.applied_revisions(cursor)
                 views = _views(cursor)

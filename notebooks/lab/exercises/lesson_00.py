@@ -43,6 +43,23 @@ def _new_customer(evidence: Evidence) -> Finding | None:
     return None
 
 
+def nothing_else(*tables: str) -> Rule:
+    """No row was added in `tables`."""
+
+    def examine(evidence):
+        added = [f"{table}: {len(rows)} more" for table in tables if (rows := _added(evidence, table))]
+        if added:
+            return Finding(
+                "there are new rows where nothing was to be added.",
+                few(added),
+                "the rows that were there",
+                'here.sql("DELETE FROM ... WHERE id = ...") takes one away',
+            )
+        return None
+
+    return Rule("nothing else", examine)
+
+
 BUYER, BOOK, COPIES = "amir.adams1@example.com", 7, 3
 
 
@@ -121,7 +138,12 @@ CUSTOMER = Exercise(
             one row more, with a name and an email in lower case
         Nothing else is changed.
     """,
-    rules=(Rule("new customer", _new_customer), keeps_rows(), only()),
+    rules=(
+        Rule("new customer", _new_customer),
+        nothing_else("books", "orders", "order_lines"),
+        keeps_rows(),
+        only(),
+    ),
 )
 
 ORDER = Exercise(
@@ -133,7 +155,13 @@ ORDER = Exercise(
             one row for it: 3 copies at the book's price
         Nothing else is changed.
     """,
-    rules=(Rule("new order", _new_order), Rule("its lines", _its_lines), keeps_rows(), only()),
+    rules=(
+        Rule("new order", _new_order),
+        Rule("its lines", _its_lines),
+        nothing_else("books", "customers"),
+        keeps_rows(),
+        only(),
+    ),
 )
 
 BY_HAND = Exercise(

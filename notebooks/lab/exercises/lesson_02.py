@@ -1,6 +1,6 @@
 from ..checks.finding import Finding, Rule
 from ..checks.replay_rule import replay
-from ..checks.rules import accepts, column, only, part, refuses, revisions, together
+from ..checks.rules import accepts, column, keeps_rows, only, part, refuses, revisions, together
 from ..starting import Start
 from . import Exercise
 
@@ -54,7 +54,7 @@ FIRST = Exercise(
 
 
 def _voucher(amount: str) -> str:
-    return f"INSERT INTO vouchers (code, amount) VALUES ('T{amount}', {amount})"
+    return f"INSERT INTO vouchers (id, code, amount) OVERRIDING SYSTEM VALUE VALUES (-1, 'T{amount}', {amount})"
 
 
 RANGE = "the CHECK in the model; whether the revision makes it: a CHECK that comes later is not detected"
@@ -80,6 +80,7 @@ VOUCHERS = Exercise(
         ),
         together(
             "keys",
+            part("vouchers", "primary key", ("id",)),
             part("vouchers", "unique", ("code",)),
             part("vouchers", "foreign key", ("customer_id",), like="REFERENCES customers"),
         ),
@@ -91,13 +92,25 @@ VOUCHERS = Exercise(
             accepts("highest", _voucher("100"), "a voucher for 100 does not get in.", RANGE),
         ),
         only("vouchers"),
+        keeps_rows(),
         replay(),
     ),
 )
 
 
 def _book(price: str) -> str:
-    return f"INSERT INTO books (name, author, price) VALUES ('A test', 'Nobody', {price})"
+    return f"INSERT INTO books (id, name, author, price) VALUES (-1, 'A test', 'Nobody', {price})"
+
+
+def _models_as_they_are(evidence) -> Finding | None:
+    if "bookshop/models.py" not in evidence.changed():
+        return None
+    return Finding(
+        "the models have changed, and they were what Ravi wanted.",
+        "another bookshop/models.py",
+        "the models as they were, and tables that follow them",
+        "git diff bookshop/models.py; git checkout -- bookshop/models.py brings them back",
+    )
 
 
 UNSEEN = Exercise(
@@ -108,6 +121,7 @@ UNSEEN = Exercise(
         does not look for. Revisions make it so and can take it back. They are applied.
     """,
     rules=(
+        Rule("models", _models_as_they_are),
         revisions(mend=("stricter_books_and_order_lines",)),
         together(
             "price",
@@ -121,6 +135,7 @@ UNSEEN = Exercise(
         ),
         column("order_lines", "quantity", "integer", required=True, default="1"),
         only("books.author", "books.price", "order_lines.quantity"),
+        keeps_rows(),
         replay(),
     ),
 )

@@ -2,7 +2,7 @@ from ..checks.backup import LEAVES
 from ..checks.clients import client
 from ..checks.finding import Finding, Rule, few
 from ..checks.replay_rule import replay
-from ..checks.rules import column, only, revisions, rows, together
+from ..checks.rules import column, keeps_rows, only, revisions, rows, together
 from ..checks.snapshot import Snapshot
 from ..problem import Problem
 from ..schema import differences
@@ -225,6 +225,7 @@ BREAKS = Exercise(
             "the UPDATE in the revision",
         ),
         only("books.pages", "books.shelf"),
+        keeps_rows(),
         replay(),
     ),
 )

@@ -14,7 +14,14 @@ PHONE = Exercise(
     """,
     rules=(
         revisions(),
-        column("customers", "phone", "character varying(40)"),
+        column("customers", "phone", "character varying(40)", default=None),
+        rows(
+            "nobody has one",
+            "SELECT name, phone FROM customers WHERE phone IS NOT NULL ORDER BY id LIMIT 3",
+            [],
+            "some customers have a phone number, and nobody has asked them for it.",
+            "an UPDATE or a default in your revision",
+        ),
         only("customers.phone"),
         keeps_rows(),
         replay(pages=PAGES),
@@ -54,7 +61,7 @@ JOINED = Exercise(
         customers
             joined_on     date                      not null
         the day of the customer's first order (in UTC), or 2026-01-01 for who has ordered nothing.
-        Kim's revision does it, and can be undone.
+        A revision does it, and can be undone.
     """,
     rules=(
         revisions(mend=("add_joined_on_to_customers",)),
@@ -62,13 +69,13 @@ JOINED = Exercise(
         rows(
             "values",
             """
-            SELECT count(*) FILTER (WHERE first IS NOT NULL), count(*) FILTER (WHERE first IS NULL)
+            SELECT name, joined_on::text, coalesce(first, '2026-01-01')::text
               FROM customers LEFT JOIN (SELECT customer_id, min(ordered_at)::date AS first FROM orders GROUP BY 1) AS o
                 ON customer_id = customers.id
-             WHERE joined_on IS DISTINCT FROM coalesce(first, '2026-01-01')
+             WHERE joined_on IS DISTINCT FROM coalesce(first, '2026-01-01') ORDER BY id LIMIT 3
             """,
-            [(0, 0)],
-            "not every customer has the right day (counted: those who have ordered, those who have not).",
+            [],
+            "not every customer has the right day. Some that do not, with the day found and the right one:",
             "the UPDATE in the revision",
         ),
         only("customers.joined_on"),

@@ -39,7 +39,10 @@ def play(kernel, record_property):
         for cell in cells:
             kernel.run(cell)
         said, seconds = check(name)
-        if seconds >= LONGEST:  # something else may have kept the machine busy: the promise is for the learner's own
+        for _ in range(3):
+            if seconds < LONGEST:
+                break
+            # Something else may have kept the machine busy, and the promise is for a learner's own.
             said, seconds = check(name)
         record_property("exercise", name)
         record_property("check", seconds)

@@ -76,7 +76,7 @@ def test_opening_again_keeps_the_earlier_files(home, cells):
     cells(OPEN.format(name))
     (home / "work" / name / "mine.txt").write_text("my work")
     said = cells(OPEN.format(name))[0]
-    kept = home / said.split("your earlier files are in ")[1].strip()
+    kept = home / said.split("your earlier files are in ")[1].splitlines()[0]
     assert (kept / "mine.txt").read_text() == "my work"
     assert not (home / "work" / name / "mine.txt").exists()
 

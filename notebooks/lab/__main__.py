@@ -55,7 +55,10 @@ def stop() -> None:
 def clean(yes: bool) -> None:
     """Remove what the course made: this checkout's databases, its embedded server, the learner's copies."""
     if not yes:
-        print(f"This removes your work, the notebooks kept in {home.WORK}, and this checkout's databases.")
+        print(
+            f"This removes your work, what you have passed, the notebooks kept in {home.WORK}, and"
+            " this checkout's databases."
+        )
         print("Type yes to go on: ", end="", flush=True)
         if sys.stdin.readline().strip().lower() != "yes":
             print("Nothing was removed.")

@@ -61,7 +61,10 @@ def _begin(opener: str, name: str, start: Start) -> Here:
         print(f"files      {_shown(folder)}: a fresh copy of the bookshop{release}{left}")
         _describe(opener, name, server, url)
     if kept:
-        print(f"kept       your earlier files are in {_shown(kept)}")
+        print(
+            f"kept       your earlier files are in {_shown(kept)}\n"
+            "           (so is a terminal that was here: cd again)"
+        )
     return here
 
 

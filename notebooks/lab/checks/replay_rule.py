@@ -28,12 +28,13 @@ def replay(
     """
 
     def examine(evidence: Evidence) -> Finding | None:
-        start, live, steps = evidence.start, evidence.live, evidence.replay(pages, last, below)
+        start, steps = evidence.start, evidence.replay(pages, last, below)
+        posted = [page for page in pages if page.startswith("POST")]
         for name, step in steps.items():
             if step.failed:
-                return _failed(name, step)
+                return _failed(name, step, posted)
             if name == "up" and (
-                finding := _went_up(keeps, start, step.after) or _by_hand(start, step.after, live, may_wait)
+                finding := _went_up(keeps, start, step.after) or _by_hand(evidence, step.after, may_wait)
             ):
                 return finding
             if name == ("below" if below else "back"):
@@ -85,8 +86,11 @@ def way_back() -> Rule:
     return Rule("way back", examine)
 
 
-def _failed(name: str, step: Step) -> Finding:
-    """What to say of a step that failed; the place in the learner's files is known better than by any advice."""
+def _failed(name: str, step: Step, posted: list[str]) -> Finding:
+    """What to say of a step that failed; the place in the learner's files is known better than by any advice.
+
+    `posted` are the forms that were sent before going back: the rows that they left may be what stands in the way.
+    """
     problem, advice = {
         "load": ("the application does not start.", ""),
         "up": (
@@ -105,6 +109,8 @@ def _failed(name: str, step: Step) -> Finding:
     if name.startswith("flask "):
         problem, advice = f"{name} does not work any more.", "the code and the SQL that use what you changed"
     expected = step.command if " shows " in step.command else f"{step.command} succeeds"
+    if name == "back" and posted:
+        expected += f", after {' and '.join(posted)}"
     return Finding(problem, step.failed, expected, step.where or advice)
 
 
@@ -119,8 +125,8 @@ def _went_up(keeps: Keeps, start: Snapshot, now: Snapshot) -> Finding | None:
     return None
 
 
-def _by_hand(start: Snapshot, now: Snapshot, live: Snapshot, may_wait: bool) -> Finding | None:
-    made = now
+def _by_hand(evidence: Evidence, now: Snapshot, may_wait: bool) -> Finding | None:
+    start, live, made = evidence.start, evidence.live, now
     if may_wait and live.applied != now.applied:
         made = start if live.applied == start.applied else live  # in between, there is nothing to compare with
     if by_hand := differences(made.schema, live.schema):
@@ -129,7 +135,8 @@ def _by_hand(start: Snapshot, now: Snapshot, live: Snapshot, may_wait: bool) -> 
             few([text for _, _, text in by_hand]),
             f"the same schema, made by the revisions alone {LEGEND}",
             "what was done by hand, or which file was changed after it had been applied; "
-            "flask db downgrade and flask db upgrade let the file run again",
+            "to let a file run again, flask db downgrade with the file as it was (git stash, git stash pop), then "
+            f'flask db upgrade; or begin again with exercise("{evidence.exercise.name}")',
         )
     if made is now and (others := _other_values(start, now, live)):
         return Finding(

@@ -62,7 +62,8 @@ def revisions(mend: tuple[str, ...] = (), may_wait: bool = False) -> Rule:
                 "there is no revision for your change yet.",
                 "migrations/versions holds the files that were there at the beginning",
                 "one more file",
-                'flask db migrate -m "...", or flask db revision -m "..." for what you write yourself',
+                'flask db migrate -m "...", or flask db revision -m "..." for what you write yourself; where you have '
+                f'changed the database by hand, begin again with exercise("{evidence.exercise.name}")',
             )
         if len(heads) > 1:
             return Finding(

@@ -22,6 +22,7 @@ def home_of_its_own(**variables: str):
     home = Path(tempfile.mkdtemp(prefix="home-", dir=HOMES))
     before = dict(os.environ)
     os.environ.setdefault("LAB_DATABASE", "embedded")
+    os.environ.setdefault("LAB_TRAFFIC_SECONDS", "6")
     os.environ.update(variables, LAB_HOME=str(home))
     os.environ.pop("LAB_DATABASE_URL", None)  # what this process read from DATABASE_URL, perhaps another one
     try:

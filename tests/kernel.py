@@ -8,12 +8,12 @@ from jupyter_client.manager import start_new_kernel
 
 
 class Kernel:
-    """One kernel, started where JupyterLab starts those of the lessons."""
+    """One kernel, started where JupyterLab starts those of the lessons; `variables` go into its environment."""
 
-    def __init__(self):
+    def __init__(self, **variables: str):
         for attempt in range(3):
             try:
-                self.manager, self.client = start_new_kernel(cwd=str(NOTEBOOKS))
+                self.manager, self.client = start_new_kernel(cwd=str(NOTEBOOKS), env={**os.environ, **variables})
                 break
             except RuntimeError:  # Jupyter picks a kernel's ports before it starts; one may be taken meanwhile
                 if attempt == 2:

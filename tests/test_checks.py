@@ -50,6 +50,11 @@ def test_an_unknown_name_is_told_with_the_name_that_was_meant(kernel):
         kernel.run('from lab import exercise\nexercise("05_pho")')
 
 
+def test_without_a_name_the_exercise_that_is_open_is_checked(kernel):
+    kernel.run(BEGIN)
+    assert kernel.run("here.check()") == kernel.run(CHECK)
+
+
 def test_the_opening_says_what_to_reach_and_how_to_go_on(kernel):
     said = kernel.run(BEGIN).splitlines()
     assert [line.split()[0] for line in said if line[:1] != " "][-1] == "goal"

@@ -16,8 +16,10 @@ NOTEBOOKS = COURSE / "notebooks"
 PATHS = sorted(NOTEBOOKS.glob("*.ipynb"))
 RULES = (NOTEBOOKS / "sanitize.cfg").read_text(encoding="utf-8")
 
+PICTURES = ("image/png", "image/jpeg")  # their bytes may spell anything
 IGNORED = "nbval-ignore-output"
 ONE_VERSION = "one-version"  # beside it: what only some versions of PostgreSQL have
+LONGEST = 40  # minutes; a lesson that takes longer becomes two
 SHAPE_ROWS = ["Afterwards you can", "Time", "You need", "Skip it if you can answer"]
 
 
@@ -34,12 +36,11 @@ def text_of(path):
 
 
 def stored(path):
-    """Every piece of stored output, as (number of the cell, text)."""
+    """Every piece of stored output that is text, as (number of the cell, text)."""
     for cell in code_cells(path):
         for output in cell.outputs:
-            parts = (
-                output.get("data", {}).values() if "data" in output else [output.get("text", output.get("evalue", ""))]
-            )
+            shown = output.get("data") or {"text/plain": output.get("text", output.get("evalue", ""))}
+            parts = (part for kind, part in shown.items() if kind not in PICTURES)
             for part in parts:
                 yield cell.execution_count, part
 
@@ -91,6 +92,41 @@ def test_stored_output_tells_nothing_of_one_machine(path):
 def test_cells_are_short(path):
     for cell in code_cells(path):
         assert cell.source.count("\n") < 20, f"cell {cell.execution_count} is too long to read at once"
+
+
+def test_a_lesson_takes_a_newcomer_no_longer_than_it_says():
+    too_long = {
+        lesson.name: minutes
+        for lesson in course.lessons()
+        if (minutes := reading_time(NOTEBOOKS / lesson.notebook)) > min(lesson.minutes, LONGEST)
+    }
+    assert not too_long, "fold a topic, head a part More, or make two lessons of one"
+
+
+def reading_time(path):
+    """Minutes for a lesson without its exercises, what is folded, and the parts that are headed More.
+
+    At 180 words a minute, 10 seconds to run a cell, 4 to read a line of code and 1.5 for one of output, of which
+    nobody reads more than 25 lines. A measure that is the same for all lessons; no stopwatch.
+    """
+    seconds, more = 0.0, 0  # more: the level of the heading below which everything can wait
+    for cell in read(path).cells:
+        if cell.cell_type == "markdown":
+            text = re.sub(r"<details>.*?</details>", "", cell.source, flags=re.DOTALL)
+            for part in re.split(r"^(?=#+ )", text, flags=re.MULTILINE):
+                if heading := re.match(r"(#+) (.*)", part):
+                    level, title = len(heading[1]), heading[2]
+                    if title == "Exercises":
+                        return round(seconds / 60)
+                    if level <= more or not more:
+                        more = level if title.startswith("More: ") else 0
+                seconds += 0 if more else len(part.split()) / 3
+        elif not more:
+            seconds += 10 + 4 * sum(bool(line.strip()) for line in cell.source.splitlines())
+            for output in cell.outputs:
+                shown = output.get("text") or output.get("data", {}).get("text/plain", "")
+                seconds += 1.5 * min(len(shown.splitlines()), 25)
+    raise AssertionError("a lesson has exercises")
 
 
 @every_notebook
@@ -150,6 +186,27 @@ def test_the_readme_lists_the_lessons():
     readme = (COURSE / "README.md").read_text(encoding="utf-8")
     for lesson in course.lessons():
         assert f"| [{lesson.number} {lesson.title}](notebooks/{lesson.notebook}) | {lesson.minutes} min |" in readme
+
+
+@every_notebook
+def test_every_picture_has_its_text(path):
+    """JupyterLab gives a PNG no alternative text, so its text stands above it; Mermaid has a title."""
+    for cell in code_cells(path):
+        for before, output in itertools.pairwise([{}, *cell.outputs]):
+            shown = output.get("data", {})
+            if "image/png" in shown:
+                assert re.search(r"^(exit code|orders) ", before.get("text", ""), re.MULTILINE), cell.source
+            assert "text/vnd.mermaid" not in shown or "\n    accTitle: " in shown["text/vnd.mermaid"], cell.source
+    assert all("accTitle: " in drawn for drawn in re.findall(r"```mermaid\n.*?```", text_of(path), re.DOTALL))
+
+
+def test_the_stored_table_of_lessons_names_each_with_its_minutes():
+    """nbval does not compare it, since a learner's shows what was passed."""
+    [cell] = [cell for cell in code_cells(NOTEBOOKS / "00_start_here.ipynb") if cell.source == "lessons()"]
+    shown = re.sub(r"<[^>]+>", " ", cell.outputs[0]["data"]["text/html"])
+    assert [
+        lesson.title for lesson in course.lessons() if not re.search(f"{lesson.title} +{lesson.minutes} min", shown)
+    ] == []
 
 
 def test_the_workshops_timetables_follow_the_list_of_lessons_and_the_clock():

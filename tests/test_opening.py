@@ -62,6 +62,16 @@ def test_each_starting_point_is_what_its_name_says(home, cells):
         assert (folder / ".git").exists() == (name != "01_init")
 
 
+def test_of_the_commands_left_in_a_starting_point_only_those_marked_may_fail(cells):
+    prepare = """
+    from lab.server import choose
+    from lab.starting import Start, prepare
+    print(prepare(choose(), Start("filled", left="nobody", commands=("{}db upgrade nonsense", "db current"))))"""
+    marked, unmarked = cells(prepare.format("-"), prepare.format(""))
+    assert "template_nobody" in marked
+    assert "`flask db upgrade nonsense` failed" in unmarked and "Can't locate revision" in unmarked
+
+
 def test_the_opening_says_where_which_and_how_to_go_on(cells):
     said = cells(OPEN.format("04_downgrade"))[0].splitlines()
     assert [line.split()[0] for line in said[:4]] == ["files", "server", "database", "continue"]
@@ -118,6 +128,26 @@ def test_resuming_after_the_server_was_stopped_starts_it_again(cells):
         f'from lab import lesson\nhere = lesson.resume("{name}")', 'here.sql("SELECT count(*) FROM order_lines")'
     )
     assert said[1].splitlines()[2] == "0"
+
+
+def test_resuming_and_checking_without_the_docker_that_was_there_say_what_to_do(cells):
+    in_docker = 'from lab import home\nwith home.changing("lessons/{}") as record:\n    record["kind"] = "docker"'
+    lesson, exercise = "14_rollback", "14_lines"
+    said = cells(
+        OPEN.format(lesson),
+        in_docker.format(lesson),
+        f'lesson.resume("{lesson}")',
+        f'from lab import exercise\nhere = exercise("{exercise}")',
+        in_docker.format(exercise),
+        f'here.check("{exercise}")',
+        DOCKER_HOST="unix:///nowhere/docker.sock",
+    )
+    assert said[2].splitlines() == [
+        "This lesson's database is in Docker, and no engine answers.",
+        'Start Docker and run this again; lesson("14_rollback") begins anew on the embedded one.',
+    ]
+    assert "This exercise's database is in Docker" in said[5]
+    assert 'exercise("14_lines") begins anew' in said[5]
 
 
 def test_an_unknown_lesson_ends_in_two_lines(cells):

@@ -60,6 +60,11 @@ def test_a_url_without_or_with_another_driver_is_completed(shared_server, scheme
     assert status(LAB_DATABASE="url", DATABASE_URL=url)[0] == 0
 
 
+def test_a_password_may_stand_beside_the_url_as_libpq_takes_it(shared_server):
+    url = given(shared_server.set(password=None))
+    assert status(LAB_DATABASE="url", DATABASE_URL=url, PGPASSWORD=shared_server.password)[0] == 0
+
+
 def test_a_url_on_another_host_is_not_used_unasked():
     said = status(DATABASE_URL="postgresql://me:secret@db.work.example/shop")[1]
     assert "embedded: DATABASE_URL names another host; LAB_DATABASE=url would use it" in said

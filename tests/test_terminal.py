@@ -139,8 +139,9 @@ def test_a_python_that_is_missing_ends_in_one_line(clone):
     assert result.returncode and result.stdout.startswith("python3.1 is missing: install Python 3.11 to 3.14")
 
 
-def test_every_dependency_is_pinned_with_a_reason():
-    for line in (COURSE / "requirements.txt").read_text(encoding="utf-8").splitlines():
+@pytest.mark.parametrize("file", ["requirements.txt", "tests/in_browser.txt"])
+def test_every_dependency_is_pinned_with_a_reason(file):
+    for line in (COURSE / file).read_text(encoding="utf-8").splitlines():
         if line and not line.startswith("#"):
             assert "==" in line and ("#" in line or "pgserver" in line), line
 

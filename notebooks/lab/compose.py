@@ -16,6 +16,7 @@ from .problem import Problem
 SERVICE = "db"
 LABEL = "flask-migrations-course=db"  # stands in docker-compose.yml, too
 PATIENCE = 120  # seconds for a first start on a slow disk
+RECOVERY = 10  # seconds until a server that was paused or overloaded is called healthy again
 
 
 def engine_answers() -> bool:
@@ -47,6 +48,8 @@ def start() -> tuple[str, URL]:
             container = _running(client)
         if container is None:
             raise Problem(f"Docker's PostgreSQL ended right after it started.\n{_advice()}")
+        if container.status == "paused":
+            container.unpause()
         _wait_until_healthy(container)
         return container.id[:12], _url(container)
     except DockerException as error:
@@ -84,7 +87,7 @@ def _up(client) -> None:
     try:
         client.images.get(image)
     except DockerException:
-        print(f"Fetching the image {image}, once; this can take minutes.", flush=True)
+        print(f"Fetching the image {image}, which is not here yet; this can take minutes.", flush=True)
     result = subprocess.run(
         [*compose_command(), "up", "-d", SERVICE], cwd=COURSE, stdin=subprocess.DEVNULL, capture_output=True, text=True
     )
@@ -133,7 +136,7 @@ def _wait_until_healthy(container) -> None:
         waited = time.monotonic() - started
         if health == "healthy":
             break
-        if container.status != "running" or health == "unhealthy" or waited > PATIENCE:
+        if container.status != "running" or waited > (RECOVERY if health == "unhealthy" else PATIENCE):
             logs = container.logs(tail=3).decode("utf-8", "replace").strip()
             raise Problem(f"Docker's PostgreSQL did not come up. Its last words:\n{logs}\n{_advice()}")
         if waited > 2:

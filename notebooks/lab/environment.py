@@ -8,6 +8,7 @@ from pathlib import Path
 
 from sqlalchemy.engine import URL
 
+from . import warm
 from .home import WORK
 
 # What a learner's shell may hold for another project would win over the lesson's own .env.
@@ -21,7 +22,7 @@ def enter(url: URL, clients: Path) -> None:
     for name in list(os.environ):
         if name.startswith(FOREIGN) or name in FOREIGN_NAMES:
             del os.environ[name]
-    programs = [str(clients), str(Path(sys.executable).parent)]
+    programs = [str(warm.BIN), str(clients), str(Path(sys.executable).parent)]
     path = [place for place in os.environ.get("PATH", os.defpath).split(os.pathsep) if place not in programs]
     os.environ.update(
         PATH=os.pathsep.join(programs + path),
@@ -46,6 +47,7 @@ def enter(url: URL, clients: Path) -> None:
         GIT_PAGER="cat",
         GIT_TERMINAL_PROMPT="0",
     )
+    os.environ.update(warm.start())  # with the same environment as the commands
     # The kernel itself reads revision files for the pictures.
     sys.dont_write_bytecode = True
 

@@ -11,13 +11,14 @@ import psycopg2.extensions
 import psycopg2.extras
 from sqlalchemy.engine import URL
 
-from . import commands, database, pictures, revisions
+from . import commands, database, pictures, revisions, traffic
 from .checks.check import check
 from .commands import Failure, RevisionIds
 from .pictures import Picture
 from .problem import Problem
 from .schema import Schema
 from .server import Server, connect
+from .traffic import Measured
 from .web import Website
 
 
@@ -111,10 +112,13 @@ class Here:
         # the first two lines name the files, and lines with @@ say where
         print("\n".join(line for line in list(lines)[2:] if not line.startswith("@@")).rstrip())
 
-    def serve(self) -> None:
-        """Start the bookshop's website with the code as it is now, in place of one started before."""
+    def serve(self, version: str = "") -> None:
+        """Start the bookshop's website, in place of one started before.
+
+        It has the code as it is now, or as it is in the commit or tag `version`.
+        """
         self._close()
-        self._website = Website(self._folder)
+        self._website = Website(self._folder, version=version)
         print(f"the bookshop serves at http://{self._website.address}")
 
     def get(self, path: str) -> Picture:
@@ -130,9 +134,30 @@ class Here:
         with self._revision_ids.offered(command):
             return commands.fails(command)
 
-    def check(self, exercise: str) -> None:
-        """Look at the answer to `exercise` as it is now, and say what was found; nothing of it is changed."""
-        check(exercise)
+    def traffic(
+        self,
+        command: str,
+        title: str = "",
+        beside: str = "",
+        versions: tuple[str, ...] = (),
+        deploy: str | None = None,
+    ) -> Measured:
+        """Run a command while visitors use the website; what they noticed, and what PostgreSQL says of it.
+
+        The website has the code as it is now, or each of the commits or tags `versions` side by side, as during a
+        deployment. Once the command has succeeded, the version `deploy` serves beside them. `beside` is SQL that
+        another session runs before it, in a transaction that it keeps open over the command's start; "{seconds}" in
+        it stands for how long that is.
+        """
+        with self._revision_ids.offered(command):
+            return traffic.run(self._folder, self._url, command, title, beside, versions, deploy)
+
+    def check(self, exercise: str = "") -> None:
+        """Look at the answer to `exercise`, or to this one, as it is now, and say what was found.
+
+        Nothing of it is changed.
+        """
+        check(exercise or self._folder.name)
 
     def _running_website(self) -> Website:
         if self._website is None:
@@ -141,7 +166,7 @@ class Here:
 
     def _close(self) -> None:
         if self._website is not None:
-            self._website.stop()
+            self._website.close()
             self._website = None
 
     @contextmanager

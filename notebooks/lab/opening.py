@@ -16,7 +16,7 @@ from .commands import RevisionIds, Shell
 from .here import Here
 from .pictures import Picture
 from .problem import Problem
-from .server import Server, choose, clients, connect
+from .server import Server, choose, choose_again, clients, connect
 from .starting import Start
 
 EARLIER = home.WORK / "earlier"
@@ -91,7 +91,7 @@ def _resume(opener: str, name: str) -> Here:
         raise Problem(f"There is nothing to resume: this {opener} has not been opened here yet.\n{begin}")
     if not folder.is_dir():
         raise Problem(f"The {opener}'s folder {_shown(folder)} is gone.\n{begin}")
-    server = choose(record["kind"], "as when it was opened")
+    server = choose_again(record["kind"], opener, name)
     url = server.url.set(database=record["database"])
     if not database.exists(url):
         raise Problem(f"The {opener}'s database is gone from {server}.\n{begin}")

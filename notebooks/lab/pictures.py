@@ -1,6 +1,7 @@
 """Pictures and tables drawn from the live database and the revision files, each with a text twin.
 
-JupyterLab draws `text/vnd.mermaid` itself; GitHub, an editor and a screen reader get the text.
+JupyterLab draws `text/vnd.mermaid` itself, and makes of its accTitle what a screen reader says; GitHub and an editor
+get the text.
 """
 
 import html
@@ -37,9 +38,10 @@ class Picture:
 
 def schema(now: Schema, before: Schema | None = None) -> Picture:
     """All tables; where `before` is given, what changed since then is marked + (new), - (gone) and ~ (changed)."""
-    text, mermaid, links = [], ["erDiagram"], []
     before = before or now
-    for name in sorted(now.tables.keys() | before.tables.keys()):
+    names = sorted(now.tables.keys() | before.tables.keys())
+    text, mermaid, links = [], ["erDiagram", f"    accTitle: The tables {', '.join(names)}; the text says the same"], []
+    for name in names:
         columns, earlier = _columns(now, name), _columns(before, name)
         text.append(f"{_mark(now.tables.get(name), before.tables.get(name), whole=True)} {name}")
         mermaid.append(f"    {name} {{")
@@ -104,8 +106,9 @@ def revisions(found: list[Script], applied: list[str]) -> Picture:
     text.append(_revision_line(at_base, "base", "nothing applied", "", ["database is here"] * at_base))
     boxes.append(f"    base([base{'<br/>database is here' * at_base}]){':::here' * at_base}")
     arrows += [f"    base --> r{r.revision}" for r in found if not r._versioned_down_revisions]
+    title = f"    accTitle: Revisions from base to head, with the database at {' and '.join(applied) or 'base'}"
     style = "    classDef here stroke-width:4px"
-    return Picture("\n".join(text), "\n".join(["flowchart LR", *reversed(boxes), *reversed(arrows), style]))
+    return Picture("\n".join(text), "\n".join(["flowchart LR", title, *reversed(boxes), *reversed(arrows), style]))
 
 
 def _revision_line(here: bool, name: str, message: str, after: str, notes: list[str]) -> str:

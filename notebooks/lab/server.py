@@ -84,6 +84,16 @@ def choose(kind: str = "", why: str = "") -> Server:
     return _embedded("; ".join(passed_over))
 
 
+def choose_again(kind: str, opener: str, name: str) -> Server:
+    """The server of the kind on which the lesson or exercise `name` was opened, started if it has to be."""
+    if kind == "docker" and os.environ.get("LAB_DATABASE") != "docker" and not compose.engine_answers():
+        raise Problem(
+            f"This {opener}'s database is in Docker, and no engine answers.\n"
+            f'Start Docker and run this again; {opener}("{name}") begins anew on the embedded one.'
+        )
+    return choose(kind, "as when it was opened")
+
+
 def parse(text: str) -> URL:
     """A database URL as SQLAlchemy knows it, completed with the driver that this course installs."""
     try:
@@ -101,7 +111,12 @@ def parse(text: str) -> URL:
             "Unset it, or set it to postgresql+psycopg2://user:password@host:5432/database."
         )
     # postgres:// is refused by SQLAlchemy, and postgresql:// means psycopg 3 since SQLAlchemy 2.1.
-    return url.set(drivername="postgresql+psycopg2", database=url.database or "postgres")
+    # Like libpq, and once for all: a lesson's .env and its programs need the password, too.
+    return url.set(
+        drivername="postgresql+psycopg2",
+        database=url.database or "postgres",
+        password=url.password or os.environ.get("PGPASSWORD") or None,
+    )
 
 
 def connect(url: URL):
@@ -135,6 +150,7 @@ def clients(server: Server) -> Path:
             # Inside the container the server listens on 5432, whatever port the host sees.
             program = (
                 "docker exec -i -e PGHOST=127.0.0.1 -e PGPORT=5432 -e PGUSER -e PGPASSWORD -e PGDATABASE "
+                "-e PGAPPNAME -e PGOPTIONS "
                 f"{server.container} {name}"
             )
         else:

@@ -1,22 +1,28 @@
 """The bookshop as it stands in a lesson's folder, serving real HTTP."""
 
 import html
+import io
+import os
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
+import zipfile
 from html.parser import HTMLParser
 from http import HTTPStatus
 from http.client import HTTPConnection
 from pathlib import Path
 from urllib.parse import quote, urlencode
 
+from sqlalchemy.engine import URL
+
 from . import tether
 from .commands import last_words
 from .pictures import Picture
 from .problem import Problem
+from .starting import write_settings
 
 PATIENCE = 30  # seconds until the server has to serve
 DOTENV = [sys.executable, "-m", "dotenv", "run", "--"]
@@ -25,19 +31,37 @@ BLOCKS = {"p", "h1", "h2", "h3", "li", "tr", "div", "dt", "table", "ul", "dl", "
 
 
 class Website:
-    """One running copy of the application: the code as it was when it was started.
+    """One running copy of the application: the code as it was when it was started, or as git has it in `version`.
 
     waitress serves it, with `.env` read by python-dotenv; it ends with the kernel that started it.
+    It uses the database in the copy's `.env`, or `url`. `options` are waitress's, `variables` go into its environment.
     """
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, *options: str, version: str = "", url: URL | None = None, **variables: str):
         # From a copy: templates are read when they are first shown, and by then the lesson may have changed them.
         copy = tempfile.mkdtemp(prefix="bookshop-")
-        shutil.copytree(folder, copy, ignore=shutil.ignore_patterns(".git"), dirs_exist_ok=True)
+        if version:
+            check_out(folder, version, copy)
+        else:
+            shutil.copytree(folder, copy, ignore=shutil.ignore_patterns(".git"), dirs_exist_ok=True)
+        if url:
+            write_settings(Path(copy), url)
         self.log = tempfile.TemporaryFile("a+b")  # append: the server shares our position in the file
         self.seen = 0
         self.process = subprocess.Popen(
-            [sys.executable, tether.__file__, copy, *DOTENV, sys.executable, "-m", "waitress", LISTEN, "manage:app"],
+            [
+                sys.executable,
+                tether.__file__,
+                copy,
+                *DOTENV,
+                sys.executable,
+                "-m",
+                "waitress",
+                LISTEN,
+                *options,
+                "manage:app",
+            ],
+            env={**os.environ, **variables},
             stdin=subprocess.PIPE,
             stdout=self.log,
             stderr=subprocess.STDOUT,
@@ -77,7 +101,7 @@ class Website:
         box = f'<div style="border: 1px solid; padding: 0.5em 1em">{main}</div>'
         return Picture(f"{head}\n{_text(main)}", markup=f"<p><code>{html.escape(head)}</code></p>{box}")
 
-    def stop(self) -> None:
+    def close(self) -> None:
         """End the server and wait until it is gone."""
         self.process.stdin.close()
         self.process.wait()
@@ -102,6 +126,16 @@ class Website:
         if not keep:
             self.seen += len(said)
         return said.decode("utf-8", "replace")
+
+
+def check_out(folder: Path, version: str, copy: str) -> None:
+    """Lay out in `copy` the files of the commit or tag `version`, with the `.env` of today."""
+    archive = subprocess.run(["git", "archive", "--format=zip", version], cwd=folder, capture_output=True)
+    if archive.returncode:
+        raise Problem(f"git knows no version {version} here.\n`git log --oneline --decorate` lists what there is.")
+    with zipfile.ZipFile(io.BytesIO(archive.stdout)) as files:
+        files.extractall(copy)
+    shutil.copy(folder / ".env", copy)
 
 
 def _main(page: str) -> str:

@@ -36,7 +36,7 @@ def seed(orders: int, replace: bool) -> None:
     except DBAPIError as error:
         reason = str(error.orig).splitlines()[0]
         if isinstance(error.orig, (UndefinedTable, UndefinedColumn)):
-            reason += ": run flask db upgrade first"
+            reason += ": run flask db upgrade first, or mend seed.sql"
         raise click.ClickException(f"{reason}.") from error
     click.echo(f"Made {', '.join(made)}.".replace("_", " "))
 

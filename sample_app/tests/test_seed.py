@@ -108,7 +108,7 @@ def test_without_tables(make_app: Callable[[str], Flask], new_schema: Callable[[
     result = seed(make_app(new_schema()))
     assert result.exit_code == 1
     assert result.output == (
-        'Error: relation "books" does not exist: run flask db upgrade first.\n'
+        'Error: relation "books" does not exist: run flask db upgrade first, or mend seed.sql.\n'
     )
 
 

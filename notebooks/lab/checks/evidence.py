@@ -2,14 +2,15 @@
 
 import hashlib
 from contextlib import ExitStack
-from functools import cached_property
+from functools import cached_property, wraps
 from pathlib import Path
+from weakref import WeakKeyDictionary
 
 from sqlalchemy.engine import URL
 
 from .. import database, home, revisions, starting
 from ..problem import Problem
-from ..server import choose
+from ..server import choose_again
 from .replay import Commands, Step, replay
 from .snapshot import Snapshot, looking_at
 
@@ -43,6 +44,19 @@ def _mark(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:16]
 
 
+def once(look):
+    """For rules that look at the same thing: what `look(evidence)` found is kept as long as the evidence."""
+    seen = WeakKeyDictionary()
+
+    @wraps(look)
+    def looked(evidence):
+        if evidence not in seen:
+            seen[evidence] = look(evidence)
+        return seen[evidence]
+
+    return looked
+
+
 class NotBegun(Problem):
     """There is no answer to look at."""
 
@@ -64,7 +78,7 @@ class Evidence:
         if not self.folder.is_dir():
             raise NotBegun(f"its folder is gone.\n{begin}")
         self.begun = begun
-        self.server = choose(record["kind"], "as when it was opened")
+        self.server = choose_again(record["kind"], "exercise", exercise.name)
         self.url = self.server.url.set(database=record["database"])
         if not database.exists(self.url):
             raise NotBegun(f"its database is gone from {self.server}.\n{begin}")
@@ -95,7 +109,11 @@ class Evidence:
     @cached_property
     def scratch(self) -> URL:
         """A database that holds what the exercise began with, for whatever a rule wants to try."""
-        return self.another("replay", starting.prepare(self.server, self.exercise.start))
+        return self.fresh("replay")
+
+    def fresh(self, word: str) -> URL:
+        """One more database for a rule, with what the exercise began with."""
+        return self.another(word, starting.prepare(self.server, self.exercise.start))
 
     def another(self, word: str, template: str = "template0") -> URL:
         """One more database for a rule, called by `word`; empty, or a copy of `template`."""
@@ -112,6 +130,11 @@ class Evidence:
     def revisions(self) -> list:
         """All revisions in the copy, newest first. No folder, or a file that cannot be read, is a Problem."""
         return revisions.read(self.folder / "migrations")
+
+    @property
+    def heads(self) -> list[str]:
+        """The ids of the revisions that no other one follows."""
+        return sorted(revision.revision for revision in self.revisions if revision.is_head)
 
     @property
     def new_revisions(self) -> list:
@@ -133,10 +156,15 @@ class Evidence:
             cursor.execute(statement)
             return cursor.fetchall()
 
-    def replay(self, pages: tuple[str, ...] = (), last: tuple[str, ...] = (), below: str = "") -> dict[str, Step]:
+    def replay(
+        self, pages: tuple[str, ...] = (), last: tuple[str, ...] = (), below: str = "", written: str = ""
+    ) -> dict[str, Step]:
         """What the revisions do in a scratch database, see replay.replay(). Rules that ask alike share one replay."""
-        asked = (pages, last, below)
+        asked = (pages, last, below, written)
         if asked not in self._replayed:
             start = self.start  # read before the replay changes the scratch database
-            self._replayed[asked] = replay(self.commands, self.scratch, start, *asked)
+            new = {revision.revision for revision in self.new_revisions}
+            # where a merge joins two, going down to one of them leaves the other
+            between = tuple(revision.down_revision for revision in self.new_revisions if revision.down_revision in new)
+            self._replayed[asked] = replay(self.commands, self.scratch, start, *asked, between)
         return self._replayed[asked]

@@ -14,11 +14,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import psycopg2
 from sqlalchemy.engine import URL
 
 from ..commands import last_words
 from ..problem import Problem
-from .snapshot import Snapshot
+from .snapshot import Snapshot, looking_at
 
 PATIENCE = 30  # seconds for a whole replay: a revision that waits for something might wait for ever
 
@@ -64,14 +65,21 @@ class Commands:
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
 
-    def run(self, url: URL, command: str) -> tuple[str, str]:
+    def run(self, url: URL, command: str, folder: Path | None = None) -> tuple[str, str]:
         """Run one command on the database `url`; the error that it ended with, and where, or nothing.
+
+        It runs in the copy, or in another `folder` that holds another version of the application.
 
         "flask ..." is that command. "GET /path" asks the application for a page, "POST /path a=1&b=2" sends a form;
         " shows ..." behind either is a text that has to be on the page.
         """
         words, _, shows = command.partition(" shows ")
-        request = {"words": words.split(), "shows": shows, "url": url.render_as_string(hide_password=False)}
+        request = {
+            "words": words.split(),
+            "shows": shows,
+            "url": url.render_as_string(hide_password=False),
+            "folder": str(folder or self.folder),
+        }
         try:
             print(json.dumps(request), file=self._process.stdin, flush=True)
             answer = self._process.stdout.readline()
@@ -93,14 +101,22 @@ def replay(
     pages: tuple[str, ...],
     last: tuple[str, ...] = (),
     below: str = "",
+    written: str = "",
+    between: tuple[str, ...] = (),
 ) -> dict[str, Step]:
     """Go from `start`, which the database `url` holds, up to the head and back, down to nothing, and up again.
 
     The steps by name, up to the first that failed: "load", "up", the pages, "back", "down", "again", "check", and the
-    commands in `last`, on the tables that are empty then. With `below`, a revision that the start has behind it, "back"
+    commands in `last`, on the tables that are empty then. `written` is SQL that another version of the application runs
+    behind the pages; where the schema refuses it, nothing is written. Before "back" it goes down to each of the
+    revisions `between` and up again: "undo ..." and "redo ...", with its id. On the whole way back an earlier
+    downgrade() may drop what a later one has forgotten. With `below`, a revision that the start has behind it, "back"
     goes further, to that one, and the way up again stops there: that step is "below".
     """
     plan = [("load", "flask db --help"), ("up", "flask db upgrade"), *((page, page) for page in pages)]
+    plan += [("written", written)] if written else []
+    for revision in between:
+        plan += [(f"undo {revision}", f"flask db downgrade {revision}"), (f"redo {revision}", "flask db upgrade")]
     plan += [("back", f"flask db downgrade {revision}") for revision in ([below] if below else start.applied[:1])]
     plan += [("down", "flask db downgrade base")]
     plan += [("below", f"flask db upgrade {below}")] if below else []
@@ -108,9 +124,16 @@ def replay(
     plan += [(command, command) for command in last]
     steps: dict[str, Step] = {}
     for name, command in plan:
-        failed, where = commands.run(url, command)
+        failed, where = _write(url, command) if name == "written" else commands.run(url, command)
         after = Snapshot.read(url) if name in ("up", "back", "down", "below", "again") and not failed else None
         steps[name] = Step(command, failed, where, after)
         if failed:
             break
     return steps
+
+
+def _write(url: URL, statement: str) -> tuple[str, str]:
+    with suppress(psycopg2.Error), looking_at(url) as connection, connection.cursor() as cursor:
+        cursor.execute(statement)
+        connection.commit()
+    return "", ""

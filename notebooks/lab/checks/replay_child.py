@@ -1,8 +1,8 @@
 """Runs `flask` commands one after another in one process, for replay.py: importing Flask is what takes long.
 
 Started in a copy of the bookshop. Each line of standard input is a JSON object, {"words": ..., "shows": ...,
-"url": ...}, and is answered by one, {"exit_code": ..., "where": ..., "said": ...}. The words are those of a
-`flask` command; or `GET` and the path of a page, or `POST`, a path and a form (`a=1&b=2`), and there exit code 0
+"url": ..., "folder": ...}, and is answered by one, {"exit_code": ..., "where": ..., "said": ...}. The words are those
+of a `flask` command; or `GET` and the path of a page, or `POST`, a path and a form (`a=1&b=2`), and there exit code 0
 stands for status 200 and the text `shows` on the page.
 """
 
@@ -46,6 +46,15 @@ def listen() -> None:
     os.killpg(0, signal.SIGKILL)
 
 
+def move_to(folder: str) -> None:
+    """Go to a folder that holds another version of the application, and forget the modules of this one."""
+    for name, module in list(sys.modules.items()):
+        if (getattr(module, "__file__", None) or "").startswith(sys.path[0] + os.sep):
+            del sys.modules[name]
+    os.chdir(folder)
+    sys.path[0] = os.getcwd()
+
+
 def run(words: list[str], shows: str) -> tuple[int, str]:
     """Do what `words` ask for; the exit code, and the place in the copy where an exception came from."""
     try:
@@ -84,6 +93,8 @@ while line := asked.get():
     said.seek(0)
     said.truncate()
     request = json.loads(line)
+    if not os.path.samefile(request["folder"], "."):
+        move_to(request["folder"])
     if os.environ.get("DATABASE_URL") != request["url"]:
         # manage.py keeps its application, which keeps its database: for another one it is imported again
         sys.modules.pop(os.environ.get("FLASK_APP", "").partition(":")[0].removesuffix(".py"), None)

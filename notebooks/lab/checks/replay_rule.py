@@ -15,24 +15,26 @@ def replay(
     may_wait: bool = False,
     last: tuple[str, ...] = (),
     below: str = "",
+    written: str = "",
 ) -> Rule:
     """The revisions run from the starting data up, back, down to nothing and up again, and the models agree.
 
     After going up nothing is lost, the schema is that of the live database, and `pages` answer: "GET /path", or
     "POST /path form"; either may end in " shows ...", a text on the page. After going back all is as it was, but for
-    what `keeps` lets go. With `may_wait` new revisions need not be applied in the live database. The commands in
-    `last`, as in "flask seed", succeed on the tables that are empty at the end.
+    what `keeps` lets go, also with the rows in the tables that `written` adds: SQL of another version that serves
+    beside. With `may_wait` new revisions need not be applied in the live database. The commands in `last`, as in
+    "flask seed", succeed on the tables that are empty at the end.
 
     Where the revision in question is applied at the start already, `below` names the one before it: going back to
     that one, the schema is what the revisions make up to there.
     """
 
     def examine(evidence: Evidence) -> Finding | None:
-        start, steps = evidence.start, evidence.replay(pages, last, below)
-        posted = [page for page in pages if page.startswith("POST")]
+        start, steps = evidence.start, evidence.replay(pages, last, below, written)
+        posted = [page for page in pages if page.startswith("POST")] + [written] * bool(written)
         for name, step in steps.items():
             if step.failed:
-                return _failed(name, step, posted)
+                return _failed(evidence, name, step, posted)
             if name == "up" and (
                 finding := _went_up(keeps, start, step.after) or _by_hand(evidence, step.after, may_wait)
             ):
@@ -49,11 +51,14 @@ def replay(
                     "downgrade() in the revisions that make them",
                 )
             if name == "again" and (other := differences(steps["up"].after.schema, step.after.schema)):
+                from_the_start = [change for change in other if change in differences(start.schema, step.after.schema)]
                 return Finding(
                     "on an empty database your revisions make another schema.",
                     few([text for _, _, text in other]),
                     f"the same schema from nothing and from the starting data {LEGEND}",
-                    "whether upgrade() depends on what it finds",
+                    "what upgrade() no longer makes, and only the starting data had"
+                    if other == from_the_start
+                    else "whether upgrade() depends on what it finds",
                 )
         return None
 
@@ -86,16 +91,22 @@ def way_back() -> Rule:
     return Rule("way back", examine)
 
 
-def _failed(name: str, step: Step, posted: list[str]) -> Finding:
+def _failed(evidence: Evidence, name: str, step: Step, posted: list[str]) -> Finding:
     """What to say of a step that failed; the place in the learner's files is known better than by any advice.
 
-    `posted` are the forms that were sent before going back: the rows that they left may be what stands in the way.
+    `posted` are the forms and the SQL that were sent before going back: the rows that they left may be what stands in
+    the way.
     """
     problem, advice = {
         "load": ("the application does not start.", ""),
         "up": (
             "your revisions do not run on a fresh copy of the starting data.",
             "upgrade() in your revision; was something done by hand that it should do?",
+        ),
+        "undo": ("one of your revisions cannot be undone.", "downgrade() in your revisions"),
+        "redo": (
+            "when one of your revisions is undone, it cannot be applied again.",
+            "whether each downgrade() undoes all that its upgrade() does",
         ),
         "back": ("your revision cannot be undone.", "downgrade() in your revision"),
         "down": ("the revisions cannot be undone down to an empty database.", "downgrade() in the revisions"),
@@ -104,14 +115,31 @@ def _failed(name: str, step: Step, posted: list[str]) -> Finding:
             "on an empty database your revisions do not run.",
             "upgrade() in your revision: does it need rows that an empty database does not have?",
         ),
-        "check": ("models and revisions do not agree.", "bookshop/models.py, beside what your revision does"),
-    }.get(name, ("the website does not work any more.", "the code and the templates that use what you changed"))
+        "check": (
+            "models and revisions do not agree.",
+            "bookshop/models.py, beside what your revision does; a table in public needs a model",
+        ),
+    }.get(
+        name.split()[0], ("the website does not work any more.", "the code and the templates that use what you changed")
+    )
+    if name == "again" and "already exists" in step.failed:
+        problem = "after flask db downgrade base your revisions cannot be applied again."
+        advice = "what downgrade() leaves behind: a type, a function or a sequence does not go with its table"
     if name.startswith("flask "):
         problem, advice = f"{name} does not work any more.", "the code and the SQL that use what you changed"
     expected = step.command if " shows " in step.command else f"{step.command} succeeds"
-    if name == "back" and posted:
+    if name.startswith(("undo", "back")) and posted:
         expected += f", after {' and '.join(posted)}"
-    return Finding(problem, step.failed, expected, step.where or advice)
+    return Finding(problem, step.failed, expected, _where(evidence, name, step) or advice)
+
+
+def _where(evidence: Evidence, name: str, step: Step) -> str:
+    """The place where a step failed; on the way back the cause may be in a file that came before."""
+    file = step.where.partition(", line ")[0]
+    as_found = file in evidence.begun["files"] and file not in evidence.changed()
+    if name.split()[0] in ("undo", "back", "down") and as_found and "does not exist" in step.failed:
+        return f"{step.where}, or, since others have applied that file, a downgrade() above it that drops the same"
+    return step.where
 
 
 def _went_up(keeps: Keeps, start: Snapshot, now: Snapshot) -> Finding | None:
@@ -136,7 +164,8 @@ def _by_hand(evidence: Evidence, now: Snapshot, may_wait: bool) -> Finding | Non
             f"the same schema, made by the revisions alone {LEGEND}",
             "what was done by hand, or which file was changed after it had been applied; "
             "to let a file run again, flask db downgrade with the file as it was (git stash, git stash pop), then "
-            f'flask db upgrade; or begin again with exercise("{evidence.exercise.name}")',
+            "flask db upgrade. Where that downgrade fails, begin again with "
+            f'exercise("{evidence.exercise.name}"), and put your files back from work/earlier',
         )
     if made is now and (others := _other_values(start, now, live)):
         return Finding(

@@ -49,14 +49,12 @@ def revisions(mend: tuple[str, ...] = (), may_wait: bool = False) -> Rule:
                 "a revision that others have applied already was changed or deleted.",
                 few(touched),
                 "its file as you found it, and your change in a revision of its own",
-                f"git checkout -- {touched[0]}",
+                _as_found(evidence, touched[0]),
             )
         failed, where = evidence.commands.run(evidence.url, "flask routes")
         if failed:
             return Finding("the application does not start.", failed, "flask routes succeeds", where)
-        new, everything = evidence.new_revisions, evidence.revisions
-        heads = [revision for revision in everything if revision.is_head]
-        ids = ", ".join(revision.revision for revision in heads)
+        new, heads = evidence.new_revisions, evidence.heads
         if not new and not mend:
             return Finding(
                 "there is no revision for your change yet.",
@@ -68,7 +66,7 @@ def revisions(mend: tuple[str, ...] = (), may_wait: bool = False) -> Rule:
         if len(heads) > 1:
             return Finding(
                 f"there are {len(heads)} heads: two revisions follow the same one.",
-                ids,
+                ", ".join(heads),
                 "one chain of revisions with one head",
                 "flask db heads; the down_revision in the files in migrations/versions. Is there one too many?",
             )
@@ -80,16 +78,64 @@ def revisions(mend: tuple[str, ...] = (), may_wait: bool = False) -> Rule:
                     'a few words on what it changes, as in -m "add ..."',
                     "the first line of the file; or delete it and write it again with -m",
                 )
-        if not may_wait and evidence.live.applied != [revision.revision for revision in heads]:
-            return Finding(
-                "the database does not stand at your newest revision.",
-                f"database at {', '.join(evidence.live.applied) or 'no revision'}",
-                f"at the head, {ids}",
-                "flask db current, then flask db upgrade",
-            )
-        return None
+        if may_wait:
+            return None
+        problem = "the database does not stand at your newest revision."
+        return behind(evidence, evidence.live.applied, problem, "flask db current, then flask db upgrade")
 
     return Rule("revisions", examine)
+
+
+def behind(evidence: Evidence, applied: list[str], problem: str, look: str) -> Finding | None:
+    """What is to be said where a database at the revisions `applied` is not at the head."""
+    if applied == evidence.heads:
+        return None
+    at, needed = ", ".join(applied) or "no revision", ", ".join(evidence.heads)
+    return Finding(problem, f"database at {at}", f"at the head, {needed}", look)
+
+
+def at_head() -> Rule:
+    """The live database is at the head, where no revision had to be written."""
+
+    def examine(evidence):
+        look = "flask db current. Did the last upgrade really change something?"
+        return behind(evidence, evidence.live.applied, "your database is not at the head.", look)
+
+    return Rule("database", examine)
+
+
+FILES = """
+SELECT relname, pg_relation_filenode(oid) FROM pg_class
+ WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace
+"""
+
+
+def same_files(look: str) -> Rule:
+    """One `flask db upgrade` of the starting data writes no table anew: each stays in its file."""
+
+    def examine(evidence):
+        url = evidence.fresh("files")
+        with looking_at(url) as connection, connection.cursor() as cursor:
+            cursor.execute(FILES)
+            before = dict(cursor.fetchall())
+            if evidence.commands.run(url, "flask db upgrade")[0]:
+                return None  # that is the replay's to tell
+            cursor.execute(FILES)
+            after = dict(cursor.fetchall())
+        anew = sorted(table for table, file in before.items() if after.get(table, file) != file)
+        if not anew:
+            return None
+        return Finding("the upgrade writes a table anew.", ", ".join(anew), "every table stays in its file", look)
+
+    return Rule("same files", examine)
+
+
+def _as_found(evidence: Evidence, file: str) -> str:
+    """How to bring a revision's file back; where it has run as it is now, that comes after going back with it."""
+    start = evidence.start.applied
+    if start and evidence.live.applied != start and (evidence.folder / file).is_file():
+        return f"first flask db downgrade {' '.join(start)}, with the file as it is now, then git checkout -- {file}"
+    return f"git checkout -- {file}"
 
 
 def together(name: str, *rules: Rule) -> Rule:
@@ -161,38 +207,41 @@ def no_column(table: str, name: str) -> Rule:
 def part(table: str, kind: str, columns: tuple[str, ...], like: str = "") -> Rule:
     """The table has, under whatever name, a "primary key", "foreign key", "unique", "check" or "index" on `columns`.
 
-    A unique index counts as "unique" as well. `like` is a regular expression that its definition has to hold.
+    A unique index counts as "unique" as well; a constraint NOT VALID or an invalid index does not count. `like` is a
+    regular expression that its definition has to hold.
     """
 
     def examine(evidence):
         parts = evidence.live.schema.tables[table].parts if table in evidence.live.schema.tables else []
         for found in parts:
             unique_index = kind == "unique" and found.kind == "index" and found.definition.startswith("UNIQUE")
-            whole = not (unique_index and " WHERE " in found.definition) and "INVALID" not in found.definition
+            partial = unique_index and " WHERE " in found.definition
+            whole = not partial and not re.search("INVALID|NOT VALID", found.definition)
             same = (found.kind == kind or unique_index) and found.columns == tuple(sorted(columns))
             if same and whole and re.search(like, found.definition):
                 return None
         there_are = [f"{found.name}: {found.definition}" for found in parts if set(found.columns) & set(columns)]
+        valid = ", valid" if any("VALID" in definition for definition in there_are) else ""
         return Finding(
             f"{table} lacks the {kind} on {', '.join(columns)}.",
             few(there_are) or "nothing on these columns",
-            f"{kind} on {', '.join(columns)}" + (f", like {like}" if like else ""),
+            f"{kind} on {', '.join(columns)}" + (f", like {like}" if like else "") + valid,
             f'here.table("{table}"), and whether the revision makes it',
         )
 
     return Rule(f"{kind} {table}.{','.join(columns)}", examine)
 
 
-def rows(name: str, query: str, expected: list[tuple], problem: str, look: str = "") -> Rule:
-    """A query on the live database gives these rows."""
+def rows(name: str, query: str, expected: list[tuple], problem: str, look: str = "", words: str = "") -> Rule:
+    """A query on the live database gives these rows; `words` say what they mean where rows do not."""
 
     def examine(evidence):
         try:
             found = evidence.query(query)
         except psycopg2.Error as error:
-            return Finding(problem, str(error).strip().splitlines()[0], _table(expected), look)
+            return Finding(problem, str(error).strip().splitlines()[0], words or _table(expected), look)
         if found != expected:
-            return Finding(problem, _table(found) or "no rows", _table(expected) or "no rows", look)
+            return Finding(problem, _table(found) or "no rows", words or _table(expected) or "no rows", look)
         return None
 
     return Rule(name, examine)

@@ -1,4 +1,4 @@
-"""What a database holds at one moment: schema, applied revisions and every row."""
+"""What a database holds at one moment: schema, applied revisions, every row, and where the counters stand."""
 
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -15,6 +15,8 @@ from .. import database
 from ..problem import Problem
 from ..schema import Schema
 from ..server import connect
+
+MANY = 50_000  # rows
 
 
 @contextmanager
@@ -38,7 +40,7 @@ def looking_at(url: URL):
 
 @dataclass(frozen=True)
 class Snapshot:
-    """`rows` are those of each table, in the order of their `id` where they have one.
+    """`rows` are those of each table, in the order of their `id` where they have one; of a big table every hundredth.
 
     `views` says of each view which columns it has, and how many rows it shows.
     """
@@ -47,6 +49,7 @@ class Snapshot:
     applied: list[str]
     rows: dict[str, list[dict]]
     views: dict[str, tuple[list[str], int]]
+    counters: dict[str, int | None]
 
     @classmethod
     def read(cls, url: URL) -> "Snapshot":
@@ -55,12 +58,25 @@ class Snapshot:
             with connection.cursor() as cursor:
                 schema, applied = Schema.read(cursor), database.applied_revisions(cursor)
                 views = _views(cursor)
+                cursor.execute(
+                    "SELECT sequencename, last_value FROM pg_sequences WHERE schemaname = 'public' ORDER BY 1"
+                )
+                counters = dict(cursor.fetchall())
             with connection.cursor(cursor_factory=RealDictCursor) as cursor:
                 rows = {}
                 for table in schema.tables:
-                    cursor.execute(sql.SQL("SELECT * FROM public.{}").format(sql.Identifier(table)))
+                    cursor.execute(_every_row(schema, table))
                     rows[table] = sorted(map(dict, cursor.fetchall()), key=lambda row: (row.get("id") or 0, repr(row)))
-        return cls(schema, applied, rows, views)
+        return cls(schema, applied, rows, views, counters)
+
+
+def _every_row(schema: Schema, table: str) -> sql.Composed:
+    """A query for the rows of a table, or for every hundredth where there are many: a check should not take long."""
+    query = sql.SQL("SELECT * FROM public.{0}").format(sql.Identifier(table))
+    if "id" in schema.tables[table].columns:
+        many = sql.SQL(" WHERE id % 100 = 1 OR (SELECT max(id) FROM public.{0}) <= {1}")
+        query += many.format(sql.Identifier(table), sql.Literal(MANY))
+    return query
 
 
 def _views(cursor) -> dict[str, tuple[list[str], int]]:

@@ -20,10 +20,10 @@ RENAME = Exercise(
     """,
     rules=(
         revisions(),
+        keeps_rows(PRICE_IS_KEPT),  # before the column: its default may be what hides the loss
         column("order_lines", "price", "numeric(8,2)", required=True, default=None),
         no_column("order_lines", "unit_price"),
         only("order_lines.price", "order_lines.unit_price"),
-        keeps_rows(PRICE_IS_KEPT),
         replay(
             PRICE_IS_KEPT,
             # The page that follows the order shows its lines.

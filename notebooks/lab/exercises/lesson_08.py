@@ -17,21 +17,38 @@ def values(table: str, name: str, right, pages: tuple[str, ...], problem: str, l
     That holds in the live database, and also where the revisions run by themselves, in the replay with `pages`.
     """
 
-    def examine(evidence):
-        start = evidence.start
+    def wrong_in(now, start):
+        found = {row["id"]: row.get(name) for row in now.rows.get(table, [])}
         expected = {row["id"]: right(row, start) for row in start.rows[table]}
+        return [
+            f"{table[:-1]} {key}{_was(row[name])}: {_word(found[key])}, not {_word(expected[key])}"
+            for key, row in ((row["id"], row) for row in start.rows[table])
+            if key in found and found[key] != expected[key]
+        ]
+
+    def examine(evidence):
         steps = evidence.replay(pages)
         up = steps["up"].after if "up" in steps else None
-        for now, where in ((evidence.live, ""), (up, "; look at a fresh copy after flask db upgrade")):
-            found = {row["id"]: row.get(name) for row in now.rows.get(table, [])} if now else {}
-            wrong = [
-                f"{table[:-1]} {key}{_was(row[name])}: {_word(found[key])}, not {_word(expected[key])}"
-                for key, row in ((row["id"], row) for row in start.rows[table])
-                if key in found and found[key] != expected[key]
-            ]
-            if wrong:
-                what = "what the revision does is not enough: what was done by hand has to be in it" if where else look
-                return Finding(problem, few(wrong), f"all as the task says{where}", what)
+        mine = wrong_in(evidence.live, evidence.start)
+        fresh = wrong_in(up, evidence.start) if up else []
+        if mine and up and not fresh:
+            again = f'exercise("{evidence.exercise.name}")'
+            return Finding(
+                "your revision is right; your database is not, since it lost old values in an earlier try.",
+                few(mine),
+                "all as the task says, as on a fresh copy after flask db upgrade",
+                "no downgrade brings back what an upgrade has lost. Keep your files and begin again: "
+                f"{again} moves them to work/earlier; put them back from there, then flask db upgrade",
+            )
+        if mine:
+            return Finding(problem, few(mine), "all as the task says", look)
+        if fresh:
+            return Finding(
+                problem,
+                few(fresh),
+                "all as the task says; look at a fresh copy after flask db upgrade",
+                "what the revision does is not enough: what was done by hand has to be in it",
+            )
         return None
 
     return Rule("values", examine)
@@ -95,6 +112,22 @@ def _delivered(row, start):
     return "collect" if row["status"] == "new" else row["delivery"]
 
 
+def _readable(evidence) -> Finding | None:
+    """After going back no order holds a word that the older model does not know."""
+    back = evidence.replay(ORDERED).get("back")
+    if back is None or back.failed:
+        return None  # that is the replay's to tell
+    left = [row["id"] for row in back.after.rows["orders"] if row["delivery"] not in ("post", "courier")]
+    if not left:
+        return None
+    return Finding(
+        "after flask db downgrade there are orders that the older model cannot read.",
+        f"{len(left)} orders with 'collect'; to a model with post and courier that is a LookupError, and a page's 500",
+        "no order with 'collect' after flask db downgrade",
+        "downgrade(): the word may stay in the type, but not in the rows",
+    )
+
+
 def _up_again(evidence) -> Finding | None:
     """After going back the revisions go up again: a value of an enum may have stayed, or a type."""
     steps = evidence.replay(ORDERED)
@@ -123,7 +156,7 @@ COLLECT = Exercise(
     goal="""
         orders.delivery takes a third word, 'collect', and every order that is new has it. All others are
         delivered as before, and an order that says nothing goes by post. One flask db upgrade does it all;
-        after flask db downgrade it can be applied again.
+        after flask db downgrade the older model can read every order, and it can be applied again.
     """,
     rules=(
         revisions(),
@@ -148,6 +181,7 @@ COLLECT = Exercise(
         only("orders.delivery"),
         keeps_rows(Keeps(changes=(DELIVERY,))),
         replay(Keeps(changes=(DELIVERY,), lost_on_the_way_back=(DELIVERY,)), pages=ORDERED),
+        Rule("readable", _readable),
         Rule("up again", _up_again),
     ),
 )
@@ -182,6 +216,22 @@ class Merged(Keeps):
         )
 
 
+HAS_AT = "ck_customers_email_has_at"
+
+
+def _named(evidence) -> Finding | None:
+    """The CHECK has the name that the model and the naming convention give it; flask db check does not look."""
+    checks = [part.name for part in evidence.live.schema.tables["customers"].parts if part.kind == "check"]
+    if HAS_AT in checks or not checks:
+        return None
+    return Finding(
+        "the CHECK on email is not called as in the model.",
+        few(checks),
+        HAS_AT,
+        "create_check_constraint: the naming convention completes a name, unless op.f(...) says that it is complete",
+    )
+
+
 ACCOUNT = Exercise(
     "08_account",
     start=Start(
@@ -191,16 +241,21 @@ ACCOUNT = Exercise(
             INSERT INTO customers (name, email)
                  SELECT name, upper(email) FROM customers WHERE id IN (3, 8, 12) ORDER BY id;
             INSERT INTO customers (name, email)
-                 SELECT name, initcap(email) FROM customers WHERE id = 3;
+                 SELECT name, initcap(email) FROM customers WHERE id IN (3, 8) ORDER BY id;
             UPDATE orders SET customer_id = CASE customer_id WHEN 3 THEN 31 WHEN 8 THEN 32 ELSE 33 END
              WHERE customer_id IN (3, 8, 12) AND id % 2 = 0;
-            UPDATE orders SET customer_id = 34 WHERE customer_id = 3 AND id % 3 = 0;
+            UPDATE orders SET customer_id = CASE customer_id WHEN 3 THEN 34 ELSE 35 END
+             WHERE customer_id IN (3, 8) AND id % 3 = 0;
+            -- Of the accounts of 3 the oldest stands first in the table, of those of 8 it now stands last:
+            -- whoever takes any older account takes a wrong one of 3's or of 8's.
+            UPDATE customers SET name = name WHERE id = 8;
         """,
     ),
     goal="""
         An address belongs to one customer, in whatever capitals: the oldest account stays as it is and has the
         orders of the others, which go. PostgreSQL refuses a second account, and an address without @.
-        A revision does it. Going back, the rules are gone; accounts that were merged stay merged.
+        A revision does it, and calls the CHECK as the model does, ck_customers_email_has_at. Going back,
+        the rules are gone; accounts that were merged stay merged.
     """,
     rules=(
         revisions(mend=("one_account_an_address",)),
@@ -227,6 +282,7 @@ ACCOUNT = Exercise(
         only("customers.email"),
         keeps_rows(Merged()),
         replay(Merged(), pages=PAGES),
+        Rule("name", _named),
     ),
 )
 

@@ -1,9 +1,12 @@
+import ast
+from pathlib import Path
+
 from ..checks.finding import Finding, Rule, few
 from ..checks.keeps import Keeps
 from ..checks.replay_rule import replay
 from ..checks.rules import column, keeps_rows, only, part, revisions, rows, together
 from ..checks.snapshot import Snapshot
-from ..starting import Start, prepare
+from ..starting import Start
 from . import Exercise
 
 SPLIT = Exercise(
@@ -33,8 +36,9 @@ SPLIT = Exercise(
              ORDER BY id LIMIT 3
             """,
             [],
-            "not every author is split as the task says. Some that are not, with both parts found:",
+            "not every author is split as the task says. Some that are not, with author_first and author_last:",
             "the UPDATE in your revision: what it does with one word, and with more than two",
+            words="the last word in author_last, all before it in author_first, and nothing there for a single word",
         ),
         only("books.author_first", "books.author_last"),
         keeps_rows(),
@@ -43,11 +47,13 @@ SPLIT = Exercise(
 )
 
 TOO_MANY_AND_MISSING = """
-SELECT (SELECT count(*) FROM ({found} EXCEPT ALL {right}) AS a),
-       (SELECT count(*) FROM ({right} EXCEPT ALL {found}) AS b)
+SELECT 'too much: customer ' || a.customer, a.kind, quote_literal(a.number) FROM ({found} EXCEPT ALL {right}) AS a
+UNION ALL
+SELECT 'missing: customer ' || b.customer, b.kind, quote_literal(b.number) FROM ({right} EXCEPT ALL {found}) AS b
+ ORDER BY 1, 2, 3
 """.format(
-    found="SELECT customer_id, kind::text, number::text FROM contact_numbers",
-    right="SELECT id, 'fax', fax::text FROM customers WHERE fax <> ''",
+    found="SELECT customer_id AS customer, kind::text, number::text FROM contact_numbers",
+    right="SELECT id AS customer, 'fax' AS kind, fax::text AS number FROM customers WHERE fax <> ''",
 )
 
 
@@ -97,9 +103,10 @@ NUMBERS = Exercise(
         rows(
             "numbers",
             TOO_MANY_AND_MISSING,
-            [(0, 0)],
-            "contact_numbers does not hold the fax numbers that there are (counted: too many, missing).",
-            "the WHERE of the INSERT in your revision: NULL and '' are no numbers",
+            [],
+            "contact_numbers does not hold the fax numbers that there are. What differs, with kind and number:",
+            "the INSERT in your revision, and its WHERE: NULL and '' are no numbers",
+            words="one row of kind fax for each customer with a number, and no other row",
         ),
         Rule("filled", _filled_by_the_revision),
         only("contact_numbers"),
@@ -113,25 +120,54 @@ BEFORE_DANA = "e2062c5f334d"
 
 def _same_totals(evidence) -> Finding | None:
     """Undone and run again on a copy of the starting data, Dana's revision gives each order the total it has."""
-    url = evidence.another("refilled", prepare(evidence.server, evidence.exercise.start))
+    url = evidence.fresh("refilled")
     for command in (f"flask db downgrade {BEFORE_DANA}", "flask db upgrade"):
         if evidence.commands.run(url, command)[0]:
             return None  # that is the replay's to tell
     right = {row["id"]: row["paid_total"] for row in evidence.start.rows["orders"]}
     made = {row["id"]: row.get("paid_total") for row in Snapshot.read(url).rows["orders"]}
-    others = [
-        f"order {order}: {'NULL' if made.get(order) is None else made[order]}, and here it is {total}"
-        for order, total in right.items()
-        if made.get(order) != total
-    ]
+    others = [order for order, total in right.items() if made.get(order) != total]
     if not others:
         return None
-    return Finding(
-        "on the orders of release 1 the file makes other totals than it made here.",
-        few(others),
-        "quantity times price of all lines, and 0.00 for an order that has none",
-        "the UPDATE in Dana's file; SQL's sum of nothing is NULL",
-    )
+    found = few([f"order {order}: {_word(made.get(order))}, and here it is {right[order]}" for order in others])
+    expected = "quantity times price of all lines, and 0.00 for an order that has none"
+    if all(total is None for total in made.values()):
+        return Finding(
+            "on the orders of release 1 the file fills in no total at all.",
+            found,
+            expected,
+            "Dana's loop: it is to be said in another way, not to be taken out",
+        )
+    if all(made.get(order) is None and not right[order] for order in others):
+        look = "the UPDATE in Dana's file, and orders without lines: SQL's sum of nothing is NULL"
+    else:
+        look = "what Dana's file computes now, beside Order.total in bookshop/models.py"
+    return Finding("on the orders of release 1 the file makes other totals than it made here.", found, expected, look)
+
+
+def _word(value) -> str:
+    return "NULL" if value is None else str(value)
+
+
+def _no_model(evidence) -> Finding | None:
+    """No revision imports the application: what is in it changes, and what a revision does must not."""
+    ours = {path.stem for path in evidence.folder.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
+    for revision in evidence.revisions:
+        for node in ast.walk(ast.parse(Path(revision.path).read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom):
+                names = [node.module or ""]
+            elif isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            else:
+                continue
+            if found := [name for name in names if name.partition(".")[0] in ours]:
+                return Finding(
+                    "a revision imports the application, so the next change of a model may break it again.",
+                    f"an import from {found[0]}",
+                    "a revision that names tables and columns, never a model",
+                    f"{evidence.path(revision)}, line {node.lineno}",
+                )
+    return None
 
 
 EMPTY = Exercise(
@@ -151,7 +187,7 @@ EMPTY = Exercise(
     ),
     goal="""
         flask db upgrade runs on an empty database, from the first revision to the last, and on the orders
-        of release 1, where it gives each order the total that it has here.
+        of release 1, where it gives each order the total that it has here. No revision imports a model.
     """,
     rules=(
         revisions(mend=("add_paid_total_to_orders",)),
@@ -159,6 +195,7 @@ EMPTY = Exercise(
         only(),
         keeps_rows(),
         replay(Keeps(lost_on_the_way_back=(("orders", "paid_total"),)), below=BEFORE_DANA),
+        Rule("no model", _no_model),
     ),
 )
 

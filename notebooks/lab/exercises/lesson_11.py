@@ -9,7 +9,7 @@ from sqlalchemy.engine import URL, make_url
 from .. import database, starting
 from ..checks.evidence import Evidence
 from ..checks.finding import Finding, Rule, few
-from ..checks.rules import column, keeps_rows, only, revisions, together
+from ..checks.rules import behind, column, keeps_rows, only, revisions, together
 from ..checks.snapshot import Snapshot
 from ..commands import last_words
 from ..schema import LEGEND, differences
@@ -141,7 +141,11 @@ def _left_alone(evidence: Evidence) -> Finding | None:
     """The learner's own database is as it was."""
     start, live = evidence.start, evidence.live
     changed = [text for _, _, text in differences(start.schema, live.schema)]
-    changed += [f"other rows in {table}" for table in start.rows if live.rows.get(table) != start.rows[table]]
+    changed += [
+        f"other rows in {table}"
+        for table, rows in start.rows.items()
+        if table in live.rows and _without_new(live.rows[table], start.schema.tables[table].columns) != rows
+    ]
     if live.applied != start.applied or changed:
         return Finding(
             "your own database was changed, and it was to stay as it was.",
@@ -153,20 +157,21 @@ def _left_alone(evidence: Evidence) -> Finding | None:
     return None
 
 
+def _without_new(rows: list[dict], columns) -> list[dict]:
+    """The rows without columns that came along: what else changed in them is another matter."""
+    return [{name: value for name, value in row.items() if name in columns} for row in rows]
+
+
 def _filled(evidence: Evidence) -> Finding | None:
     """The demo shop's database stands at the head, and has the sample data."""
     demo = _demo(evidence)
     if demo is None:
         return None  # the rule on the settings tells it
-    heads = [revision.revision for revision in evidence.revisions if revision.is_head]
     now = Snapshot.read(demo)
-    if now.applied != heads:
-        return Finding(
-            "the demo shop's database does not stand at the newest revision.",
-            f"at {', '.join(now.applied) or 'no revision'}",
-            f"at the head, {', '.join(heads)}",
-            f"flask --env-file {SETTINGS} db upgrade, and then db current",
-        )
+    problem = "the demo shop's database does not stand at the newest revision."
+    look = f"flask --env-file {SETTINGS} db upgrade, and then db current"
+    if finding := behind(evidence, now.applied, problem, look):
+        return finding
     empty = [table for table in sorted(evidence.start.rows) if not now.rows.get(table)]
     if empty:
         return Finding(
@@ -223,13 +228,14 @@ NEXT_YEAR = """
 LEFTOVERS = """
     CREATE TABLE old_stock (id int PRIMARY KEY);
     CREATE TABLE acc (id int PRIMARY KEY);
-    ALTER TABLE books ADD COLUMN leftover text;
+    ALTER TABLE books ADD COLUMN leftover text, ADD COLUMN acct_code text;
 """
 # What the comparison has to say of these: a text in it.
 NOTICED = {
     "a table old_stock": "Table('old_stock'",
     "a table acc": "Table('acc'",
     "a column leftover in books": "'leftover'",
+    "a column acct_code in books": "'acct_code'",
 }
 
 
@@ -315,13 +321,12 @@ def _stays(evidence: Evidence) -> Finding | None:
     failed, where = evidence.commands.run(url, "flask db upgrade")
     if failed:
         return Finding("flask db upgrade fails on a fresh copy of the start.", failed, "it succeeds", where or "env.py")
-    heads = [revision.revision for revision in evidence.revisions if revision.is_head]
     now, live = Snapshot.read(url), evidence.live
     if now.applied == start.applied:
         return Finding(
             "flask db upgrade says that it ran, and the database is as before.",
             f"on a fresh copy: database at {', '.join(now.applied)} after the upgrade",
-            f"at the head, {', '.join(heads)}",
+            f"at the head, {', '.join(evidence.heads)}",
             "what runs on the connection in env.py before context.configure, and who ends its transaction",
         )
     if live.applied == now.applied and (other := differences(now.schema, live.schema)):

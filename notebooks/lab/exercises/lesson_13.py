@@ -4,48 +4,28 @@ import subprocess
 import sys
 import threading
 import time
-from functools import wraps
-from weakref import WeakKeyDictionary
+from contextlib import closing
 
+from ..checks.evidence import once
 from ..checks.finding import Finding, Rule, few
 from ..checks.replay import Commands
+from ..checks.rules import at_head
 from ..checks.snapshot import Snapshot, looking_at
+from ..database import applied_revisions
 from ..problem import Problem
 from ..schema import differences
-from ..starting import Start, plain_environment, prepare
+from ..server import connect
+from ..starting import Start, plain_environment
 from . import Exercise
 
 UPGRADE = "flask db upgrade"
-NOT_APPLIED = "flask db current. Did the last upgrade really change something?"
-
-
-def once(look):
-    """For rules that look at the same thing: what `look(evidence)` found is kept as long as the evidence."""
-    seen = WeakKeyDictionary()
-
-    @wraps(look)
-    def looked(evidence):
-        if evidence not in seen:
-            seen[evidence] = look(evidence)
-        return seen[evidence]
-
-    return looked
-
-
-def heads(evidence) -> list[str]:
-    return sorted(revision.revision for revision in evidence.revisions if revision.is_head)
 
 
 def reached(evidence) -> Finding | None:
     """The learner's own database is at the head, with the columns that belong to it."""
-    live, needed = evidence.live, heads(evidence)
-    if live.applied != needed:
-        return Finding(
-            "your database is not at the head.",
-            f"database at {', '.join(live.applied) or 'no revision'}",
-            f"at {', '.join(needed)}",
-            NOT_APPLIED,
-        )
+    if finding := at_head().examine(evidence):
+        return finding
+    live = evidence.live
     if "format" not in live.schema.tables["books"].columns:
         return Finding(
             "your database says that it is at the head, but the revision has not run there.",
@@ -59,9 +39,9 @@ def reached(evidence) -> Finding | None:
 # 1: two upgrades at once
 
 # Which replicas have come as far as they can: to the table that is held, or to a lock that another of them has,
-# be it that they wait for it or ask again and again.
+# be it that they wait for it or ask again and again: then the moment when they asked stands beside their name.
 STANDING = """
-SELECT DISTINCT application_name FROM pg_stat_activity AS a
+SELECT application_name, CASE WHEN wait_event_type = 'Lock' THEN NULL ELSE query_start END FROM pg_stat_activity AS a
  WHERE datname = current_database() AND application_name LIKE 'replica%'
    AND (wait_event_type = 'Lock'
         OR state = 'idle' AND query LIKE '%advisory%'
@@ -73,7 +53,10 @@ LONGEST_WAY = 10  # seconds until they stand there
 
 
 def upgrade_alone(evidence, name: str, ends: list) -> threading.Thread:
-    """One `flask db upgrade` of the scratch database, in a process that ends with it; its error goes into `ends`."""
+    """One `flask db upgrade` of the scratch database, in a process that ends with it.
+
+    Its error goes into `ends`, and the revision at which the database stood at that moment.
+    """
     os.environ["PGAPPNAME"] = name
     commands = Commands(evidence.folder)
     commands.__enter__()
@@ -81,9 +64,12 @@ def upgrade_alone(evidence, name: str, ends: list) -> threading.Thread:
 
     def upgrade():
         try:
-            ends.append(commands.run(evidence.scratch, UPGRADE)[0])
+            error = commands.run(evidence.scratch, UPGRADE)[0]
         except Problem:
-            ends.append("it did not come to an end")
+            error = "it did not come to an end"
+        try:
+            with closing(connect(evidence.scratch)) as connection, connection.cursor() as cursor:
+                ends.append((error, applied_revisions(cursor)))
         finally:
             commands.__exit__()
 
@@ -91,11 +77,14 @@ def upgrade_alone(evidence, name: str, ends: list) -> threading.Thread:
 
 
 @once
-def two_at_once(evidence) -> tuple[list[str], list[str]]:
-    """The errors of two upgrades of the scratch database that meet, and the revision at which it stands then."""
-    ends, url = [], evidence.scratch
+def two_at_once(evidence) -> tuple[list[str], list[list[str]]]:
+    """Two upgrades of the scratch database that meet: the errors, and where it stood when each of them ended.
+
+    A table that both need is held until each waits, or one of them has ended, which cannot have done its work.
+    """
+    ends, asked = [], {}
     replicas = [upgrade_alone(evidence, f"replica {number}", ends) for number in (1, 2)]
-    with looking_at(url) as door, door.cursor() as cursor:
+    with looking_at(evidence.scratch) as door, door.cursor() as cursor:
         door.autocommit = False
         cursor.execute("LOCK TABLE books IN ACCESS SHARE MODE")
         for replica in replicas:
@@ -105,22 +94,28 @@ def two_at_once(evidence) -> tuple[list[str], list[str]]:
             time.sleep(0.03)
             cursor.execute("SELECT pg_stat_clear_snapshot()")
             cursor.execute(STANDING)
-            if len(cursor.fetchall()) == len(replicas):
+            standing = set()
+            for name, moment in cursor.fetchall():
+                asked.setdefault(name, set()).add(moment)
+                if moment is None or len(asked[name]) > 1:  # who has asked once may be about to leave
+                    standing.add(name)
+            if len(standing) == len(replicas):
                 break
         door.rollback()
-    for replica in replicas:
-        replica.join()
-    return [error for error in ends if error], Snapshot.read(url).applied
+        for replica in replicas:
+            replica.join()
+    return [error for error, _ in ends if error], [applied for _, applied in ends]
 
 
 def _changes(evidence) -> Finding | None:
-    failed, applied = two_at_once(evidence)
-    if len(failed) == 2 or applied == heads(evidence):
+    failed, stood = two_at_once(evidence)
+    applied = stood[-1]
+    if len(failed) == 2 or applied == evidence.heads:
         return None  # the rule "at once" tells the former
     return Finding(
         "flask db upgrade ends with exit code 0, and changes nothing.",
         f"a fresh copy of the database, after two upgrades: at {', '.join(applied) or 'no revision'}",
-        f"at {', '.join(heads(evidence))}",
+        f"at {', '.join(evidence.heads)}",
         "the connection on which migrations/env.py takes the lock: is it the one that Alembic uses?",
     )
 
@@ -137,6 +132,18 @@ def _at_once(evidence) -> Finding | None:
     )
 
 
+def _waits(evidence) -> Finding | None:
+    failed, stood = two_at_once(evidence)
+    if failed or stood[-1] != evidence.heads or stood[0] == stood[-1]:
+        return None
+    return Finding(
+        "of two upgrades that began at once, one did not wait: it ended while the other was still at work.",
+        f"exit code 0, with the database at {', '.join(stood[0]) or 'no revision'}; that replica would serve it",
+        f"it ends when the database is at {', '.join(stood[-1])}",
+        "what migrations/env.py does where it does not get the lock: it has to ask again, until it does",
+    )
+
+
 LOCK = Exercise(
     "13_lock",
     start=Start("filled", left="13_lock"),
@@ -145,13 +152,13 @@ LOCK = Exercise(
         until it has ended, and find nothing to do. All end with exit code 0. migrations/env.py sees to it.
         The revision is applied to your database.
     """,
-    rules=(Rule("database", reached), Rule("changes", _changes), Rule("at once", _at_once)),
+    rules=(Rule("database", reached), Rule("changes", _changes), Rule("at once", _at_once), Rule("waits", _waits)),
 )
 
 
 # 2: a start that looks first
 
-UNKNOWN = "f00d5eed0b0e"  # a revision of a release that these files do not know
+UNKNOWN = "0ddba11f00d5"  # a revision of a release that these files do not know; it sorts before those that they do
 
 # Imports wsgi.py, as waitress does, with the database at one revision after the other, and manage.py, as flask does.
 STARTS = """
@@ -193,7 +200,7 @@ BEFORE = "d1aec552451b"
 @once
 def starts(evidence) -> dict[str, list[str]]:
     """How a start ended ("" where it serves, "refused" where it did) and what it said, by where the database stood."""
-    head = heads(evidence)[0]
+    head = evidence.heads[0]
     cases = {
         "head": ("wsgi", head),
         "ahead": ("wsgi", UNKNOWN),
@@ -249,7 +256,7 @@ def refuses(case: str, problem: str, look: str) -> Rule:
 
 def _says(evidence) -> Finding | None:
     end, said = starts(evidence)["behind"]
-    needed = heads(evidence)[0]
+    needed = evidence.heads[0]
     if end != "refused" or needed in said:
         return None
     return Finding(
@@ -274,7 +281,7 @@ SERVE = Exercise(
         serves(
             "ahead",
             "wsgi.py does not serve a database that is ahead.",
-            "whether it knows which revisions it has files for",
+            "whether it knows which revisions it has files for: their ids come in no order",
         ),
         refuses("behind", "wsgi.py serves a database that is behind.", "the condition in front of sys.exit"),
         refuses(
@@ -298,7 +305,7 @@ PATIENCE = 1.0  # seconds for which the table is held; the time-out is 0.5
 
 
 def _changes_alone(evidence) -> Finding | None:
-    start, needed = evidence.start, heads(evidence)
+    start, needed = evidence.start, evidence.heads
     failed, where = evidence.commands.run(evidence.scratch, UPGRADE)
     now = Snapshot.read(evidence.scratch)
     if failed:
@@ -316,7 +323,7 @@ def _changes_alone(evidence) -> Finding | None:
 @once
 def held_up(evidence) -> tuple[str, Snapshot]:
     """An upgrade of a fresh copy while somebody reads `books`: its error, and what the copy holds afterwards."""
-    url = evidence.another("held", prepare(evidence.server, evidence.exercise.start))
+    url = evidence.fresh("held")
     with looking_at(url) as door, door.cursor() as cursor:
         door.autocommit = False
         cursor.execute("LOCK TABLE books IN ACCESS SHARE MODE")

@@ -93,10 +93,10 @@ LINES = Exercise(
         changed since the backup are as they are now. Keys, indexes and the counter are as before.
     """,
     rules=(
+        Rule("counter", _counter),
         Rule("lines", _lines),
         only(),
         keeps_rows(),
-        Rule("counter", _counter),
     ),
 )
 
@@ -165,26 +165,30 @@ def _wanted(evidence: Evidence) -> dict[int, tuple[str, str]]:
 PROBLEMS = {
     "staff": (
         "what the staff decided about {count} since was overwritten.",
+        "the status that the staff set",
         "the changes with a note: what the staff wrote counts",
     ),
     "wrongly cancelled": (
         "{count} that the revision should not have cancelled: the old status is not back.",
+        "the status from before the revision",
         "old_status in status_changes, for every order but the new ones from before July",
     ),
     "rightly cancelled": (
         "{count} from before July that nobody had paid: not cancelled any more.",
+        "cancelled, as Alex meant it",
         "the condition that Alex had in mind: both halves of it",
     ),
-    "untouched": ("{count} that the revision never touched: the status is another now.", "the WHERE of your UPDATE"),
+    "untouched": (
+        "{count} that the revision never touched: the status is another now.",
+        "the status that it had",
+        "the WHERE of your UPDATE",
+    ),
 }
-
-
-RIGHT = "cancelled: by the staff, or new and from before July"
 
 
 def _wrong_status(wanted, snapshot, where):
     found = {row["id"]: row.get("status") for row in snapshot.rows.get("orders", [])}
-    for kind, (problem, look) in PROBLEMS.items():
+    for kind, (problem, expected, look) in PROBLEMS.items():
         wrong = [
             f"order {id}: {found[id]}, should be {status}"
             for id, (status, whose) in wanted.items()
@@ -192,7 +196,7 @@ def _wrong_status(wanted, snapshot, where):
         ]
         if wrong:
             count = f"{len(wrong)} order{'s' * (len(wrong) > 1)}"
-            return Finding(where + problem.format(count=count), few(wrong), RIGHT, look)
+            return Finding(where + problem.format(count=count), few(wrong), expected, look)
     return None
 
 

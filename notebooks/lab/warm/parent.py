@@ -1,0 +1,134 @@
+"""The warm parent: it has imported what a `flask` command imports, and forks for each one.
+
+    python parent.py SOCKET FOLDER
+
+SOCKET is the number of a descriptor that listens, and FOLDER is where the socket stands. It ends when standard input
+closes, which is when the kernel is gone. It has one thread, and never imports the application. For each command it
+forks a guard, and the guard forks the process that runs the script `flask` as Python would, to the interpreter's end.
+"""
+
+import gc
+import importlib
+import json
+import os
+import select
+import shutil
+import signal
+import socket
+import struct
+import sys
+import sysconfig
+import threading
+import types
+
+# Read when an interpreter starts or a library is imported: where they differ, the command runs cold.
+READ_EARLY = ("PYTHON", "LC_", "LANG", "LD_", "DYLD_", "SQLALCHEMY_", "TZ")
+LIBRARIES = """
+    alembic.autogenerate alembic.command alembic.ddl.postgresql dotenv flask.cli flask_migrate flask_sqlalchemy
+    logging.config mako.template psycopg2.extras sqlalchemy.dialects.postgresql.psycopg2 sqlalchemy.orm
+"""
+SCRIPT = os.path.join(os.path.dirname(sys.executable), "flask")
+
+
+def surroundings(script: str, environment: dict) -> tuple:
+    """What decides which libraries a command would import, and how; the files in its folder aside."""
+    early = {name: value for name, value in environment.items() if name.startswith(READ_EARLY)}
+    return script, early, os.stat(sysconfig.get_path("purelib")).st_mtime_ns
+
+
+def serve(listener: socket.socket, kernel: int, folder: str) -> dict:
+    """Fork for each command. It returns in the process that is to run one, with the request."""
+    here = surroundings(SCRIPT, os.environ)
+    while True:
+        ready, _, _ = select.select([listener, kernel], [], [])
+        if kernel in ready:
+            shutil.rmtree(folder, ignore_errors=True)
+            os._exit(0)
+        connection, _ = listener.accept()
+        if os.fork() == 0:
+            listener.close()
+            return guard(connection, kernel, here)
+        connection.close()
+
+
+def guard(connection: socket.socket, kernel: int, here: tuple) -> dict:
+    """Fork once more for the command, and stay beside it. It returns in the process that is to run it."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    request, files = receive(connection)
+    if surroundings(request["script"], request["environment"]) != here or shadowed(request["folder"]):
+        os._exit(0)  # without an answer the command runs cold
+    process = os.fork()
+    if process == 0:
+        connection.close()
+        os.close(kernel)
+        for number, file in enumerate(files):
+            os.dup2(file, number)
+            os.close(file)
+        return request
+    for file in files:
+        os.close(file)  # the other end of a pipe sees when the command closes it
+    connection.sendall(b"w")
+    threading.Thread(target=hand_on_signals, args=(connection, kernel, process), daemon=True).start()
+    _, status = os.waitpid(process, 0)
+    connection.sendall(struct.pack("i", status))
+    os._exit(0)
+
+
+def receive(connection: socket.socket) -> tuple[dict, list[int]]:
+    size, files, _, _ = socket.recv_fds(connection, 4, 3)
+    return json.loads(connection.recv(struct.unpack("I", size)[0], socket.MSG_WAITALL)), files
+
+
+def shadowed(folder: str) -> bool:
+    """Whether a file in the folder would be imported in place of a library, which has been imported already."""
+    libraries = {name.partition(".")[0] for name in sys.modules}
+    return any(name.partition(".")[0] in libraries for name in os.listdir(folder))
+
+
+def hand_on_signals(connection: socket.socket, kernel: int, process: int) -> None:
+    """Send the process what its command was sent; end it when the command or the kernel is gone."""
+    while True:
+        ready, _, _ = select.select([connection, kernel], [], [])
+        numbers = b"" if kernel in ready else connection.recv(64)
+        for number in numbers:
+            os.kill(process, number)
+        if not numbers:
+            os.killpg(process, signal.SIGKILL)
+            return
+
+
+def become(request: dict) -> types.ModuleType:
+    """Make this process what the cold command would be; the module `__main__` for it."""
+    os.setsid()
+    os.chdir(request["folder"])
+    os.umask(request["umask"])
+    os.environ.clear()
+    os.environ.update(request["environment"])
+    for number in request["ignored"]:
+        signal.signal(number, signal.SIG_IGN)
+    sys.argv = [SCRIPT, *request["arguments"]]
+    sys.path[0] = os.path.dirname(SCRIPT)
+    sys.excepthook = without_this_file
+    main = types.ModuleType("__main__")
+    main.__file__ = SCRIPT
+    sys.modules["__main__"] = main
+    return main
+
+
+def without_this_file(kind, error, traceback) -> None:
+    while traceback and traceback.tb_frame.f_code.co_filename == __file__:
+        traceback = traceback.tb_next
+    sys.__excepthook__(kind, error.with_traceback(traceback), traceback)
+
+
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the guards
+kernel = os.dup(0)
+os.close(0)
+os.open(os.devnull, os.O_RDONLY)  # takes the lowest free number, which is 0
+for library in LIBRARIES.split():
+    importlib.import_module(library)
+gc.freeze()
+with open(SCRIPT) as file:
+    program = compile(file.read(), SCRIPT, "exec")
+main = become(serve(socket.socket(fileno=int(sys.argv[1])), kernel, sys.argv[2]))
+exec(program, vars(main))

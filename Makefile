@@ -4,7 +4,7 @@
 PYTHON ?= python3
 READY := .venv/.ready
 
-.PHONY: help lab status test test-exercises test-all check stop clean fresh update store lint
+.PHONY: help lab status test test-exercises test-browser pictures test-all check stop clean fresh update store bench bench-traffic lint
 
 help:            ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' Makefile
@@ -20,6 +20,14 @@ test: $(READY)   ## set up once, then run every test, the notebooks among them
 
 test-exercises: $(READY)  ## every answer to every exercise, right and wrong, on a real database
 	@.venv/bin/python -m pytest tests/exercises/play.py -n 2 --dist=worksteal -q
+
+test-browser: $(READY)  ## the course as a learner sees it, in the system's Chromium (ONLY="typing or dark": a part)
+	@.venv/bin/python -m pip install --quiet --disable-pip-version-check -r tests/in_browser.txt
+	@.venv/bin/python -m pytest tests/in_browser.py -q $(if $(ONLY),-k "$(ONLY)")
+
+pictures: $(READY)  ## for authors: take the README's pictures of the lessons again
+	@.venv/bin/python -m pip install --quiet --disable-pip-version-check -r tests/in_browser.txt
+	@LAB_SCREENSHOTS=docs .venv/bin/python -m pytest tests/in_browser.py -q -k readme
 
 test-all: $(READY)  ## every notebook on every server, in order, reversed, alone and in parallel
 	@.venv/bin/python tests/everywhere.py
@@ -41,6 +49,12 @@ update: $(READY)  ## fetch the newest version of the course, and keep your chang
 
 store: $(READY)  ## for authors: execute the notebooks (LESSON=05: one of them) and store their output
 	@.venv/bin/python tests/store.py $(LESSON)
+
+bench: $(READY)  ## for authors: what is promised of speed, measured side by side; takes an hour
+	@.venv/bin/python tests/bench.py
+
+bench-traffic: $(READY)  ## for authors: the figures of lesson 16, how long visitors wait by the size of the shop; a quarter of an hour
+	@.venv/bin/python tests/bench_traffic.py
 
 lint: $(READY)   ## for authors: ruff, notebooks included
 	@.venv/bin/python -m ruff check . && .venv/bin/python -m ruff format --check .

@@ -19,6 +19,7 @@ import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from subprocess import PIPE
 
 import nbformat
 import psutil
@@ -41,9 +42,14 @@ def embedded(lessons: list[str]) -> int:
 
 def in_reverse(lessons: list[str]) -> int:
     """In reverse order, each notebook in a pytest, a home and a server of its own, and every `flask` cold."""
+    return each_alone(lessons, LAB_DATABASE="embedded")
+
+
+def each_alone(lessons: list[str], **variables: str) -> int:
+    """The cells of notebooks that run in reverse order, each in a pytest of its own."""
 
     def alone(lesson: str) -> int:
-        return run([*PYTEST, lesson], LAB_DATABASE="embedded", LAB_WARM="0")
+        return run([*PYTEST, lesson], LAB_WARM="0", **variables)
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
         return sum(pool.map(alone, reversed(lessons)))
@@ -131,13 +137,20 @@ def need_an_engine() -> None:
 
 
 def debian(lessons: list[str]) -> int:
-    """On Debian's PostgreSQL, 15 or the newest installed, given by URL; pg_virtualenv makes one and removes it."""
+    """As reversed, but on one server, Debian's 15 or the newest, by URL; pg_virtualenv makes it and removes it."""
     if not shutil.which("pg_virtualenv"):
         raise CannotGo("pg_virtualenv (Debian's package postgresql) is missing")
-    url = "postgresql://$PGUSER:$PGPASSWORD@$PGHOST:$PGPORT/postgres"
-    left = "SELECT datname FROM pg_database WHERE datname LIKE 'course%'"
-    command = f'LAB_DATABASE=url DATABASE_URL="{url}" "$@" && test -z "$(psql -At -c "{left}" postgres)"'
-    return run(["pg_virtualenv", "sh", "-c", command, "sh", *PYTEST, *WORKERS, *lessons, "tests/test_one_version.py"])
+    until_told = "echo postgresql://$PGUSER:$PGPASSWORD@$PGHOST:$PGPORT/postgres; cat"
+    server = subprocess.Popen(["pg_virtualenv", "sh", "-c", until_told], stdin=PIPE, stdout=PIPE, text=True)
+    try:
+        url = next(line.strip() for line in server.stdout if line.startswith("postgresql:"))
+        there = {"LAB_DATABASE": "url", "DATABASE_URL": url}
+        cells = each_alone(lessons, **there) + run([*PYTEST, "tests/test_one_version.py"], **there)
+        if left := call(["psql", "-At", "-c", "SELECT datname FROM pg_database WHERE datname LIKE 'course%'", url]):
+            sys.exit(f"failed: databases are left behind:\n{left}")
+        return cells
+    finally:
+        server.communicate()  # closes its input, and so ends it
 
 
 WAYS = {"embedded": embedded, "reversed": in_reverse, "docker": docker, "container": container, "debian": debian}
@@ -148,20 +161,20 @@ class CannotGo(Exception):
 
 
 def run(command: list[str], **variables: str) -> int:
-    """Run pytest; the number of notebook cells that passed. A failure ends everything."""
+    """Run pytest; the number of notebook cells that passed, if any. A failure ends everything."""
     result = subprocess.run(
         command,
         cwd=COURSE,
         env={**os.environ, **variables},
-        stdout=subprocess.PIPE,
+        stdout=PIPE,
         stderr=subprocess.STDOUT,
         text=True,
     )
     cells = re.search(r"^notebook cells: (\d+) passed$", result.stdout, re.MULTILINE)
-    if result.returncode or not cells:
+    if result.returncode:
         print(result.stdout)
         sys.exit(f"failed: {' '.join(command)}")
-    return int(cells[1])
+    return int(cells[1]) if cells else 0
 
 
 def traces() -> set[str]:

@@ -9,7 +9,6 @@ from .snapshot import Snapshot
 
 SECONDS = 5  # of the load; a migration that takes longer makes the run longer
 PATIENCE = 30  # seconds for a migration after the planned end
-SECONDS_BESIDE = 8  # with another session: a command that is slow to start shall still wait behind it for a second
 
 
 def blocks_nobody(
@@ -34,7 +33,7 @@ def blocks_nobody(
             beside=beside,
             versions=versions,
             deploy=deploy,
-            seconds=SECONDS_BESIDE if beside else SECONDS,
+            seconds=SECONDS,
             patience=PATIENCE,
         )
         if run.command["exit_code"]:
@@ -55,12 +54,16 @@ def blocks_nobody(
                 few(
                     [
                         f"{len(blocked)} requests waited for up to {max(wait.seconds for wait in blocked):.1f} s",
-                        *sorted({f"for {traffic.plain(wait.lock)} on {wait.on}" for wait in blocked}),
+                        "for " + ", ".join(sorted({f"{traffic.plain(wait.lock)} on {wait.on}" for wait in blocked})),
+                        *(
+                            f"it held {traffic.plain(lock)} on {table} for {seconds:.1f} s"
+                            for table, (lock, seconds) in sorted(run.strongest.items())
+                        ),
                         *(f"the revision ran for {run.ran:.1f} s: {statement}" for _, statement in run.statements),
                     ]
                 ),
                 f"nobody waits for longer than {longest:g} s",
-                f"the locks that it holds, and for how long: here.traffic({command!r}) draws it",
+                f"the locks that it takes: each is kept until its transaction ends; here.traffic({command!r}) draws it",
             )
         if run.failed:
             return Finding(

@@ -2,6 +2,7 @@ import os
 import signal
 import subprocess
 
+from ..checks.evidence import once
 from ..checks.finding import Finding, Rule, few
 from ..checks.rules import at_head, revisions, rows, together
 from ..checks.snapshot import Snapshot, looking_at
@@ -91,14 +92,20 @@ def _valid(evidence) -> Finding | None:
     )
 
 
-def _valid_elsewhere(evidence) -> Finding | None:
+@once
+def _elsewhere(evidence) -> tuple:
+    """What the revision makes of a fresh copy: why and where it failed, or what is wrong with the index; the rows."""
     url = evidence.fresh("elsewhere")
     failed, where = evidence.commands.run(url, "flask db upgrade")
-    if failed:
-        return Finding("your revision does not run on a fresh copy of the starting data.", failed, look=where)
     with looking_at(url) as connection, connection.cursor() as cursor:
         cursor.execute(VALID)
-        wrong = _not_there(cursor.fetchall())
+        return failed, where, _not_there(cursor.fetchall()), Snapshot.read(url)
+
+
+def _valid_elsewhere(evidence) -> Finding | None:
+    failed, where, wrong, _ = _elsewhere(evidence)
+    if failed:
+        return Finding("your revision does not run on a fresh copy of the starting data.", failed, look=where)
     if not wrong:
         return None
     return Finding(
@@ -118,21 +125,34 @@ def _copies(snapshot: Snapshot) -> dict[tuple, int]:
     return found
 
 
+def _other_copies(start: Snapshot, now: Snapshot) -> str:
+    before, after = _copies(start), _copies(now)
+    return few(
+        [
+            f"order {order}, book {book}: {after.get((order, book), 0)}, and it was {quantity}"
+            for (order, book), quantity in sorted(before.items())
+            if after.get((order, book), 0) != quantity
+        ]
+    )
+
+
 def _keeps_copies(evidence) -> Finding | None:
-    before, now = _copies(evidence.start), _copies(evidence.live)
-    others = [
-        f"order {order}, book {book}: {now.get((order, book), 0)}, and it was {quantity}"
-        for (order, book), quantity in sorted(before.items())
-        if now.get((order, book), 0) != quantity
-    ]
-    if not others:
+    if others := _other_copies(evidence.start, evidence.live):
+        return Finding(
+            "an order has another number of copies of a book than before.",
+            others,
+            "the same number, on one line",
+            "what happens to the quantity of a line that is deleted; "
+            f'to begin again, run exercise("{evidence.exercise.name}")',
+        )
+    failed, _, _, rows = _elsewhere(evidence)
+    if failed or not (others := _other_copies(evidence.start, rows)):
         return None
     return Finding(
-        "an order has another number of copies of a book than before.",
-        few(others),
-        "the same number, on one line",
-        "what happens to the quantity of a line that is deleted; "
-        f'to begin again, run exercise("{evidence.exercise.name}")',
+        "on a fresh copy of the starting data your revision changes how many copies an order has of a book.",
+        others,
+        "the same number, on one line, put there by the revision",
+        "what happens to the quantity of a line that is deleted, and what was done to your database by hand",
     )
 
 

@@ -41,7 +41,8 @@ def run(
 
     They are served by the code as it is, or by each of the `versions` in turn; once the command has succeeded, also by
     the version `deploy`, where "" is the code as it is. `beside` is SQL that another session runs before the command,
-    in a transaction that it keeps open over the command's start; "{seconds}" in it stands for how long that is.
+    in a transaction that it keeps open over the command's start, and until the command has waited for it for some
+    seconds; "{seconds}" in it stands for how long that is as planned.
     `rate` is in requests a second. A command that fails is part of what was measured; one that goes on for `patience`
     seconds after the planned end is killed, and has failed.
     """

@@ -24,6 +24,7 @@ import psycopg2
 EVERY = 0.05  # seconds from one look at the server to the next
 PATIENCE = 90  # seconds for an answer: a slow disk takes a minute to write a million rows anew
 ORDER_EVERY = 10  # one request in so many is an order
+STANDS = 3  # seconds, at the least, that the migration stands behind the other session: some machines start it late
 
 SESSIONS = """
 SELECT a.application_name, a.pid, a.query_start::text, a.state, left(a.query, 200),
@@ -43,7 +44,7 @@ SELECT DISTINCT a.application_name, c.relname, l.mode
 
 @dataclass
 class Plan:
-    """`begin`, `command_at` and `beside_until` are seconds from the start, `seconds` the length of the whole."""
+    """`beside_at`, `beside_until` and `command_at` are seconds from the start, `seconds` the length of the whole."""
 
     addresses: list[str]  # of the websites
     command: str
@@ -66,6 +67,7 @@ class Driver:
         self.asked = dict.fromkeys([*plan.addresses, *plan.joining], 0)
         self.command = {"began": None, "ended": None, "exit_code": None, "said": ""}
         self.process = None
+        self.stood = None  # when the migration was first seen waiting for the other session
         self.over = threading.Event()
 
     def now(self) -> float:
@@ -171,7 +173,7 @@ class Driver:
         }
 
     def stand_beside(self) -> None:
-        """Another session, whose transaction stays open for as long as planned."""
+        """Another session, whose transaction stays open until it was long enough in the way."""
         self.over.wait(self.plan.beside_at)
         with closing(self.connect("report")) as connection, connection.cursor() as cursor:
             connection.autocommit = False
@@ -179,7 +181,15 @@ class Driver:
                 cursor.execute(self.plan.beside)
             except psycopg2.Error as error:
                 self.give_up(error)
-            self.over.wait(max(0, self.plan.beside_until - self.now()))
+            while not self.stood_in_the_way() and not self.over.wait(EVERY):
+                pass
+
+    def stood_in_the_way(self) -> bool:
+        """Whether the time planned for the other session is over, and a migration that ran waited for it."""
+        until = self.plan.beside_until
+        if self.command["ended"] is None:  # who asks with NOWAIT is never seen waiting, so there is an end to it
+            until = until + self.plan.seconds if self.stood is None else max(until, self.stood + STANDS)
+        return self.now() >= until
 
     def watch(self) -> None:
         """Look at the server's sessions and locks again and again."""
@@ -189,6 +199,11 @@ class Driver:
                 sessions = cursor.fetchall()
                 cursor.execute(HELD)
                 self.looks.append((self.now(), sessions, cursor.fetchall()))
+                beside = {pid for name, pid, *_ in sessions if name == "report"}
+                if self.stood is None and any(
+                    name == "migration" and beside & set(blockers) for name, _, _, _, _, blockers, *_ in sessions
+                ):
+                    self.stood = self.now()
 
     def end_with_input(self) -> None:
         if not os.read(0, 4096):

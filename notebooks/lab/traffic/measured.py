@@ -144,12 +144,16 @@ class Measured(Drawn):
         return sorted((first, _short(query)) for first, query, looks in seen.values() if looks > 1)
 
     @property
-    def _strongest(self) -> dict[str, str]:
-        """The strongest lock that the migration held beyond MARGIN, by table: who has it needs none of the weaker."""
+    def strongest(self) -> dict[str, tuple[str, float]]:
+        """The strongest lock that the migration held beyond MARGIN, by table, and the seconds.
+
+        Who has it needs none of the weaker.
+        """
         found = {}
         for (name, mode, table), (first, last) in self.held.items():
             if name == "migration" and last - first > MARGIN and mode in STRONG:
-                found[table] = max(found.get(table, mode), mode, key=STRONG.index)
+                held = mode, last - first
+                found[table] = max(found.get(table, held), held, key=lambda each: STRONG.index(each[0]))
         return found
 
     def _served(self) -> str:
@@ -171,7 +175,7 @@ class Measured(Drawn):
             lines.append(last_words(self.command["said"])[0])
         for wait in _longest(wait for wait in self.waits if wait.of == "migration"):
             lines.append(f"waited     for {plain(wait.lock)} on {wait.on}, behind {_list(wait.mostly)}")
-        for table, mode in sorted(self._strongest.items()):
+        for table, (mode, _) in sorted(self.strongest.items()):
             lines.append(f"held       {plain(mode)} on {table}")
         if self.versions or self.deploy is not None:
             lines.append(f"served     {self._served()}")

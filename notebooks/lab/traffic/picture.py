@@ -12,8 +12,8 @@ from matplotlib.figure import Figure  # noqa: E402
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#999999"
 LANES = {
     "blocked": "visitors blocked",
-    "migration": "migration (dotted: waits,\nframed: the command runs)",
-    "report": "the other session",
+    "migration": "migration (orange: waits,\ngreen: works, line: statement)",
+    "report": "report, beside it",
 }
 SLOW = 0.5  # seconds that a visitor notices
 

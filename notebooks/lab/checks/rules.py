@@ -162,7 +162,12 @@ def column(table: str, name: str, type: str, required: bool = False, default=ANY
         found = columns[name]
         expected = f"{name}  {type}{'  not null' * required}"
         if found.type != type:
-            return Finding(f"{table}.{name} has another type.", f"{name}  {found}", expected, "the model's type")
+            return Finding(
+                f"{table}.{name} has another type.",
+                f"{name}  {found}",
+                expected,
+                "the type in model and revision",
+            )
         if found.required != required:
             problem = f"{table}.{name} " + (
                 "may be empty." if required else "is required, and it should be allowed to be empty."

@@ -106,7 +106,7 @@ def _lanes(run, axes) -> None:
 
 def _statements(run, axes, height: int) -> None:
     """A mark for every statement, and its text where it is a new one."""
-    told = set()
+    told = {"COMMIT"}  # it would lie over the statement in front
     for began, statement in run.statements:
         axes.plot([began, began], [height - 0.45, height + 0.45], color="black", linewidth=1)
         if statement not in told:

@@ -93,6 +93,13 @@ def test_who_waits_in_the_queue_behind_a_waiting_migration_is_blocked_by_it(kern
     assert blocked >= 10
 
 
+def test_a_migration_that_starts_late_still_has_to_wait_for_the_session_beside(kernel):
+    late = 'sleep 3; psql -q -c "ALTER TABLE orders ADD later text"'
+    told, (blocked, *_) = run(kernel, late, beside="SELECT count(*) FROM orders")
+    assert "waited     for ACCESS EXCLUSIVE on orders, behind report" in told
+    assert blocked >= 10
+
+
 def test_whom_a_waiting_migration_met_in_passing_is_not_told():
     def look(number, *ahead):
         waits = ("migration", 1, "then", "active", "CREATE INDEX", [2, *ahead], "ShareLock", "virtualxid", number / 20)

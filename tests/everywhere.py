@@ -143,7 +143,9 @@ def debian(lessons: list[str]) -> int:
     until_told = "echo postgresql://$PGUSER:$PGPASSWORD@$PGHOST:$PGPORT/postgres; cat"
     server = subprocess.Popen(["pg_virtualenv", "sh", "-c", until_told], stdin=PIPE, stdout=PIPE, text=True)
     try:
-        url = next(line.strip() for line in server.stdout if line.startswith("postgresql:"))
+        url = next((line.strip() for line in server.stdout if line.startswith("postgresql:")), None)
+        if not url:
+            sys.exit("failed: pg_virtualenv makes no server")
         there = {"LAB_DATABASE": "url", "DATABASE_URL": url}
         cells = each_alone(lessons, **there) + run([*PYTEST, "tests/test_one_version.py"], **there)
         if left := call(["psql", "-At", "-c", "SELECT datname FROM pg_database WHERE datname LIKE 'course%'", url]):

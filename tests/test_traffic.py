@@ -100,6 +100,12 @@ def test_a_migration_that_starts_late_still_has_to_wait_for_the_session_beside(k
     assert blocked >= 10
 
 
+def test_the_session_beside_ends_also_where_a_migration_never_stands_in_the_queue(kernel):
+    asks = 'psql -q -c "BEGIN; LOCK TABLE orders NOWAIT; COMMIT" 2> out.txt'
+    told, (blocked, *_) = run(kernel, f"until {asks}; do sleep 0.2; done", beside="SELECT count(*) FROM orders")
+    assert told == "exit code 0\nblocked    nobody\nfailed     no request\n" and blocked == 0
+
+
 def test_whom_a_waiting_migration_met_in_passing_is_not_told():
     def look(number, *ahead):
         waits = ("migration", 1, "then", "active", "CREATE INDEX", [2, *ahead], "ShareLock", "virtualxid", number / 20)

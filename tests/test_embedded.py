@@ -18,6 +18,7 @@ import pytest
 from lab.embedded import MAJOR, Embedded, binaries, data_folder
 from lab.problem import Problem
 from sqlalchemy import create_engine, text
+from sqlalchemy.exc import DBAPIError
 
 LAB = Path(__file__).resolve().parents[1] / "notebooks" / "lab"
 START = "import sys; from lab.embedded import Embedded; print(Embedded(sys.argv[1]).start())"
@@ -331,23 +332,44 @@ def test_a_folder_that_cannot_be_made_is_a_problem():
         Embedded("/dev/null/server").start()
 
 
-@needs_root
-def test_a_full_disk_is_a_problem_and_no_half_made_server(place):
+@pytest.fixture
+def small_disk(place):
+    """A disk of 20 MB of its own."""
     disk = place / "disk"
     disk.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=20m", "tmpfs", disk]
     if subprocess.run(mount, check=False, capture_output=True).returncode:
         pytest.skip("this root may not mount a small disk")
-    try:
-        server = Embedded(disk / "server")
-        with pytest.raises(Problem, match=r"No space left|free disk space"):
-            server.start()
-        assert not server.data.exists() and not (server.folder / "new").exists()
-        subprocess.run(["mount", "-o", "remount,size=200m", disk], check=True)
-        assert ask(server.start(), "select 1") == 1
-        server.stop()
-    finally:
-        subprocess.run(["umount", disk], check=True)
+    yield disk
+    Embedded(disk / "server").stop()
+    subprocess.run(["umount", disk], check=True)
+
+
+def enlarge(disk: Path) -> None:
+    subprocess.run(["mount", "-o", "remount,size=200m", disk], check=True)
+
+
+@needs_root
+def test_a_full_disk_is_a_problem_and_no_half_made_server(small_disk):
+    server = Embedded(small_disk / "server")
+    with pytest.raises(Problem, match=r"No space left|free disk space"):
+        server.start()
+    assert not server.data.exists() and not (server.folder / "new").exists()
+    enlarge(small_disk)
+    assert ask(server.start(), "select 1") == 1
+
+
+@needs_root
+def test_a_disk_that_fills_up_under_a_running_server_loses_nothing(small_disk):
+    enlarge(small_disk)
+    server = Embedded(small_disk / "server")
+    url = server.start()
+    ask(url, "create table kept as select 1 as one")
+    (small_disk / "filler").write_bytes(b"x" * shutil.disk_usage(small_disk).free)
+    with pytest.raises(DBAPIError, match="No space left on device"):
+        ask(url, "create table big as select generate_series(1, 1000000)")
+    (small_disk / "filler").unlink()
+    assert ask(server.start(), "create table big as select 1", "select one from kept") == 1
 
 
 def test_finding_the_programs_imports_nothing_and_is_silent(python):

@@ -8,7 +8,7 @@
 | a port taken | another port, or a line with the variable to set | test_embedded.py, in_docker.py |
 | a stale pid file, a foreign process of that number | neither obeyed nor harmed | test_embedded.py |
 | a lock held by somebody who was killed | is free again | here |
-| a full disk | a line that says so, nothing half made, goes on when there is room | here, test_embedded.py |
+| a full disk, under the work or the server | a line that says so, nothing half made or lost | here, test_embedded.py |
 | a clock that jumps, forwards and back | attempts are kept apart all the same | here |
 | two kernels on one lesson | the later one has it; the earlier one is told | here, test_opening.py |
 | a file broken, deleted, made read-only | kept aside under the name that the opening prints | here |
@@ -75,8 +75,8 @@ def listening(process: psutil.Process) -> list[int]:
     return []
 
 
-def in_the_middle_of_an_upgrade(kernel: Kernel, home: Path) -> None:
-    """Start an upgrade that has written, and now sleeps in its transaction."""
+def write_a_slow_revision(kernel: Kernel, home: Path) -> None:
+    """A revision that writes, and then sleeps in its transaction."""
     kernel.run("!flask db revision -m slow")
     folder = home / "work" / "05_add_column"
     revision = next(folder.glob("migrations/versions/*_slow.py"))
@@ -85,8 +85,6 @@ def in_the_middle_of_an_upgrade(kernel: Kernel, home: Path) -> None:
         '    op.execute("SELECT pg_sleep(30)")\n\n\ndef unused'
     )
     revision.write_text(revision.read_text().replace("def upgrade", steps, 1))
-    kernel.client.execute("!flask db upgrade")
-    wait_until(lambda: sessions(home, "pg_sleep"))
 
 
 def sessions(home: Path, words: str) -> list:
@@ -114,7 +112,9 @@ def wait_until(true, seconds: float = 20) -> None:
 def test_a_kernel_killed_in_an_upgrade_leaves_nothing_of_it(home):
     first = Kernel()
     first.run(OPEN)
-    in_the_middle_of_an_upgrade(first, home)
+    write_a_slow_revision(first, home)
+    first.client.execute("!flask db upgrade")
+    wait_until(lambda: sessions(home, "pg_sleep"))
     os.kill(first.manager.provisioner.pid, signal.SIGKILL)
     wait_until(lambda: not sessions(home, "pg_sleep"))  # the command ends with its kernel, and rolls back
     first.close()
@@ -127,18 +127,16 @@ def test_a_kernel_killed_in_an_upgrade_leaves_nothing_of_it(home):
 
 
 def test_a_server_killed_during_a_cell_is_back_with_the_next_one(kernel, home):
-    server = postmaster(home)
-    threading.Thread(target=kill_when_asleep, args=(home, server), daemon=True).start()
+    threading.Thread(target=kill_when_asleep, args=(home, postmaster(home)), daemon=True).start()
     assert "server closed the connection" in told(kernel, 'here.sql("SELECT pg_sleep(30)")')
     assert "as you left" in kernel.run(RESUME)
     assert "40" in kernel.run(BOOKS)
 
 
 def test_a_server_killed_during_an_upgrade_rolls_it_back(kernel, home):
-    server = postmaster(home)
-    in_the_middle_of_an_upgrade(kernel, home)
-    kill(server)
-    kernel.run("pass")
+    write_a_slow_revision(kernel, home)
+    threading.Thread(target=kill_when_asleep, args=(home, postmaster(home)), daemon=True).start()
+    assert "server closed the connection" in kernel.run('here.fails("flask db upgrade")')
     kernel.run(RESUME)
     assert "e2062c5f334d" in kernel.run("!flask db current")
     assert "half" not in kernel.run('here.table("books")')
@@ -195,24 +193,33 @@ def test_a_damaged_copy_is_kept_aside_and_a_fresh_one_opened(kernel, home, damag
     assert "40" in kernel.run(BOOKS)
 
 
+def test_clean_removes_what_was_made_read_only():
+    with home_of_its_own() as home:
+        copy = home / "work" / "05_add_column"
+        copy.mkdir(parents=True)
+        (copy / "mine").touch()
+        copy.chmod(0o555)
+        lab("clean", "--yes")
+        assert not (home / "work").exists()
+
+
 def test_files_changed_by_hand_end_in_one_line_of_flask(kernel):
     kernel.run("open('bookshop/models.py', 'a').write('def (')")
     assert "SyntaxError: invalid syntax" in kernel.run('here.fails("flask db current")')
 
 
-def test_a_lock_of_somebody_who_was_killed_is_free(home):
+def test_a_lock_of_somebody_who_was_killed_is_free(kernel):
     code = (
-        "import time; from lab import lesson; from lab.home import DATA, locked\n"
-        "for lock in [*DATA.rglob('*.lock')]:\n    locked(lock).__enter__()\n"
-        "print('held', flush=True); time.sleep(60)"
+        "import time; from contextlib import ExitStack; from lab.home import DATA, locked\n"
+        "held = ExitStack()\n"
+        "for lock in [*DATA.rglob('*.lock')]:\n    held.enter_context(locked(lock)); print(lock.name)\n"
+        "print('all held', flush=True); time.sleep(60)"
     )
-    lab("prepare")
     with subprocess.Popen([sys.executable, "-c", code], cwd=NOTEBOOKS, stdout=subprocess.PIPE, text=True) as holder:
-        assert holder.stdout.readline() == "held\n"
+        held = list(iter(holder.stdout.readline, "all held\n"))
+        assert {"id.lock\n", "05_add_column.lock\n"} <= set(held)
         holder.kill()
-    kernel = Kernel()
     kernel.run(OPEN)
-    kernel.close()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a small disk")

@@ -177,3 +177,6 @@ def test_an_engine_that_accepts_and_never_answers_does_not_hold_a_lesson_up(tmp_
 
 def test_no_password_is_printed(shared_server):
     assert shared_server.password not in status(LAB_DATABASE="url", DATABASE_URL=given(shared_server))[1]
+    wrong = shared_server.set(password="not-the-one")
+    said = status(LAB_DATABASE="url", DATABASE_URL=given(wrong))[1]
+    assert "password authentication failed" in said and "not-the-one" not in said

@@ -76,8 +76,8 @@ def clean(yes: bool) -> None:
     for launcher in _launchers():
         launcher.stop()
         shutil.rmtree(launcher.folder, ignore_errors=True)
-    shutil.rmtree(home.WORK, ignore_errors=True)
-    shutil.rmtree(home.DATA, ignore_errors=True)
+    home.remove(home.WORK)
+    home.remove(home.DATA)
     print("Everything that the course made is removed, but for .venv and what Docker keeps.")
 
 

@@ -5,7 +5,7 @@ import json
 import os
 import secrets
 import shutil
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from .problem import Problem
@@ -80,6 +80,14 @@ def write_record(name: str, record: dict) -> None:
     """Keep `record` under `name`, readable by its owner only, whole or not at all."""
     path = DATA / f"{name}.json"
     write_private(path, json.dumps(record, indent=1) + "\n")
+
+
+def remove(folder: Path) -> None:
+    """Remove a folder, also what somebody made read-only in it; what is not there is removed."""
+    for place, _, _ in os.walk(folder):
+        with suppress(OSError):
+            os.chmod(place, 0o700)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def write_private(path: Path, text: str) -> None:

@@ -125,6 +125,7 @@ def _keep_aside(folder: Path) -> Path | None:
         kept = EARLIER / f"{folder.name} {stamp}"
         while kept.exists():
             kept = kept.with_name(kept.name + "+")
+        folder.chmod(0o755)  # only root may move a folder that was made read-only
         folder.rename(kept)
     return kept
 

@@ -12,7 +12,7 @@ import pytest
 from kernel import Kernel
 
 OPEN = 'from lab import lesson\nhere = lesson("05_add_column")'
-COLD = "import os; _ = os.environ.pop('LAB_WARM_SOCKET')"
+COLD = "import os; del os.environ['LAB_WARM_SOCKET']; os.environ['PATH'] = os.environ['PATH'].partition(os.pathsep)[2]"
 
 # A Flask application of one file, whose commands tell of the process that they run in.
 PROBE = """
@@ -29,7 +29,7 @@ def state():
     mask = os.umask(0o77)
     signals = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD, signal.SIGPIPE)]
     print(count, sys.argv, sys.path, main, os.getcwd(), oct(mask), signals, sys.flags, sys.stdout)
-    print(sorted(set(os.environ.items()) - {("LAB_WARM_SOCKET", os.environ.get("LAB_WARM_SOCKET"))}))
+    print(sorted(item for item in os.environ.items() if item[0] not in ("LAB_WARM_SOCKET", "PATH")))
     print(sorted(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else "")
 
 @app.cli.command()
@@ -168,6 +168,7 @@ PARENT = "!echo 'import psutil; print(psutil.Process().parent().cmdline())' | fl
 def test_a_command_is_run_by_the_warm_parent(kernel):
     kernel.run(OPEN)
     assert "lab/warm/parent.py" in kernel.run(PARENT)
+    assert "lab/warm/parent.py" not in kernel.run(PARENT.replace("| flask", "| LAB_WARM=0 flask"))
 
 
 def test_it_can_be_switched_off(home, monkeypatch):

@@ -25,7 +25,7 @@ def enter(url: URL, clients: Path) -> None:
     programs = [str(warm.BIN), str(clients), str(Path(sys.executable).parent)]
     path = [place for place in os.environ.get("PATH", os.defpath).split(os.pathsep) if place not in programs]
     os.environ.update(
-        PATH=os.pathsep.join(programs + path),
+        PATH=os.pathsep.join((programs if warm.ON else programs[1:]) + path),
         **libpq(url),
         PSQLRC=os.devnull,  # a learner's own timing would stand in the output
         LC_ALL=_utf8_locale(),

@@ -7,6 +7,7 @@ closes, which is when the kernel is gone. It has one thread, and never imports t
 forks a guard, and the guard forks the process that runs the script `flask` as Python would, to the interpreter's end.
 """
 
+import contextlib
 import gc
 import importlib
 import json
@@ -93,7 +94,9 @@ def hand_on_signals(connection: socket.socket, kernel: int, process: int) -> Non
         for number in numbers:
             os.kill(process, number)
         if not numbers:
-            os.killpg(process, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # it has no group of its own yet
+                os.killpg(process, signal.SIGKILL)
+            os.kill(process, signal.SIGKILL)
             return
 
 

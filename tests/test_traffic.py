@@ -75,8 +75,9 @@ def test_a_lock_that_is_let_go_and_taken_again_was_not_held_in_between(kernel):
 
 
 def test_visitors_keep_coming_while_others_wait(kernel):
-    _, (_, _, requests, *_) = run(kernel, LOCK)
+    _, (blocked, _, requests, *_) = run(kernel, LOCK)
     assert requests == 160  # 40 a second for 4 seconds
+    assert blocked >= 10  # who sends one request after the other has one that waits
 
 
 def test_whom_another_session_blocks_is_not_counted_against_the_migration(kernel):
@@ -166,10 +167,28 @@ def test_sql_that_postgresql_refuses_is_told(kernel):
         kernel.run('here.traffic("true", beside="SELECT * FROM nothing")')
 
 
-def test_an_interrupt_ends_everything(kernel, home):
+def end_the_session(name: str) -> str:
+    return f"""psql -qc "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = '{name}'" """
+
+
+def test_a_session_beside_that_somebody_ends_is_told(kernel):
+    told, _ = run(kernel, f"{end_the_session('report')} > out.txt", beside="SELECT count(*) FROM orders")
+    assert "ended      the session beside, before its time" in told
+
+
+def test_a_run_that_cannot_look_at_the_server_says_so(kernel):
+    kernel.run(OPEN)
+    with pytest.raises(
+        AssertionError, match=r"PostgreSQL refuses: (terminating|server closed the) connection"
+    ):
+        kernel.run(f"here.traffic({end_the_session('watcher')!r})")
+
+
+@pytest.mark.parametrize("after", [0.3, 2])
+def test_an_interrupt_ends_everything(kernel, home, after):
     before = ours(home)
     kernel.run(OPEN)
-    threading.Timer(2, kernel.interrupt).start()
+    threading.Timer(after, kernel.interrupt).start()
     with pytest.raises(AssertionError, match="KeyboardInterrupt"):
         kernel.run('here.traffic("sleep 60")')
     assert gone(home, before)

@@ -67,7 +67,11 @@ class Website:
             stderr=subprocess.STDOUT,
             start_new_session=True,  # Jupyter kills a kernel with its whole group; the tether has to outlive that
         )
-        self.address = self._wait_for_address()
+        try:
+            self.address = self._wait_for_address()
+        except BaseException:  # an interrupt, too
+            self.close()
+            raise
 
     def ask(self, path: str, form: dict | None = None) -> Picture:
         """Ask for `path`, or send it a form; the status and the page, and for an error the end of the server's log.
@@ -116,7 +120,6 @@ class Website:
             if self.process.poll() is not None:
                 raise Problem(f"The bookshop does not start: {last_words(said)[0]}")
             time.sleep(0.02)
-        self.process.stdin.close()
         raise Problem(f"The bookshop did not start within {PATIENCE} seconds.")
 
     def _log_since(self, keep: bool = False) -> str:

@@ -76,18 +76,17 @@ SELECT indexrelid::regclass::text, indisvalid FROM pg_index
 
 def _not_there(found: list[tuple]) -> str:
     """What is wrong with the indexes that there are, or nothing."""
-    if any(valid for _, valid in found):
-        return ""
-    return few([f"{name} is invalid" for name, _ in found]) or f"no unique index on {INDEX}"
+    invalid = [f"{name} is invalid" for name, valid in found if not valid]
+    return few(invalid) if invalid or found else f"no unique index on {INDEX}"
 
 
 def _valid(evidence) -> Finding | None:
     if not (wrong := _not_there(evidence.query(VALID))):
         return None
     return Finding(
-        "your database has no unique index that PostgreSQL would use.",
+        "your database has an index that PostgreSQL does not use, or none that is unique.",
         wrong,
-        f"a valid unique index on {INDEX}",
+        f"a valid unique index on {INDEX}, and no other",
         "pg_index.indisvalid, and what the revision does where an index of that name is there already",
     )
 

@@ -41,11 +41,20 @@ WAREHOUSE = Exercise(
             "a new order does not get the moment of its entry.",
             "the default of entered_at",
         ),
-        refuses(
+        together(
             "status",
-            "UPDATE orders SET status = 'eleven char' WHERE id = 1",
-            "a status of eleven characters gets into the table.",
-            "the constraint on orders.status",
+            refuses(
+                "eleven",
+                "UPDATE orders SET status = 'eleven char' WHERE id = 1",
+                "a status of eleven characters gets into the table.",
+                "the constraint on orders.status",
+            ),
+            accepts(
+                "ten",
+                "UPDATE orders SET status = 'ten chars.' WHERE id = 1",
+                "a status of ten characters is refused.",
+                "the constraint on orders.status",
+            ),
         ),
         same_files("each statement of upgrade(): which of them has to put something else into every row?"),
         only("orders.channel", "orders.entered_at", "orders.status"),

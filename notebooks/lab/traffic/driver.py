@@ -20,6 +20,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 
 import psycopg2
+from psycopg2.errors import QueryCanceled
 
 EVERY = 0.05  # seconds from one look at the server to the next
 PATIENCE = 90  # seconds for an answer: a slow disk takes a minute to write a million rows anew
@@ -67,6 +68,7 @@ class Driver:
         self.asked = dict.fromkeys([*plan.addresses, *plan.joining], 0)
         self.command = {"began": None, "ended": None, "exit_code": None, "said": ""}
         self.process = None
+        self.cut_off = False  # whether somebody ended the other session
         self.stood = None  # when the migration was first seen waiting for the other session
         self.over = threading.Event()
 
@@ -98,6 +100,7 @@ class Driver:
             "looks": self.looks,
             "command": self.command,
             "lasted": self.now(),
+            "cut_off": self.cut_off,
         }
 
     def connect(self, name: str):
@@ -179,10 +182,13 @@ class Driver:
             connection.autocommit = False
             try:
                 cursor.execute(self.plan.beside)
+                while not self.stood_in_the_way() and not self.over.wait(EVERY):
+                    pass
+                cursor.execute("SELECT")  # hears of its end only now
             except psycopg2.Error as error:
-                self.give_up(error)
-            while not self.stood_in_the_way() and not self.over.wait(EVERY):
-                pass
+                self.cut_off = bool(connection.closed) or isinstance(error, QueryCanceled)
+                if not self.cut_off:
+                    self.give_up(error)
 
     def stood_in_the_way(self) -> bool:
         """Whether the time planned for the other session is over, and a migration that ran waited for it."""
@@ -192,18 +198,24 @@ class Driver:
         return self.now() >= until
 
     def watch(self) -> None:
-        """Look at the server's sessions and locks again and again."""
-        with closing(self.connect("watcher")) as connection, connection.cursor() as cursor:
-            while not self.over.wait(max(0, EVERY - self.now() % EVERY)):
-                cursor.execute(SESSIONS)
-                sessions = cursor.fetchall()
-                cursor.execute(HELD)
-                self.looks.append((self.now(), sessions, cursor.fetchall()))
-                beside = {pid for name, pid, *_ in sessions if name == "report"}
-                if self.stood is None and any(
-                    name == "migration" and beside & set(blockers) for name, _, _, _, _, blockers, *_ in sessions
-                ):
-                    self.stood = self.now()
+        """Look at the server's sessions and locks again and again. Without its looks nobody would seem blocked."""
+        try:
+            with closing(self.connect("watcher")) as connection, connection.cursor() as cursor:
+                while not self.over.wait(max(0, EVERY - self.now() % EVERY)):
+                    self.look(cursor)
+        except psycopg2.Error as error:
+            self.give_up(error)
+
+    def look(self, cursor) -> None:
+        cursor.execute(SESSIONS)
+        sessions = cursor.fetchall()
+        cursor.execute(HELD)
+        self.looks.append((self.now(), sessions, cursor.fetchall()))
+        beside = {pid for name, pid, *_ in sessions if name == "report"}
+        if self.stood is None and any(
+            name == "migration" and beside & set(blockers) for name, _, _, _, _, blockers, *_ in sessions
+        ):
+            self.stood = self.now()
 
     def end_with_input(self) -> None:
         if not os.read(0, 4096):

@@ -48,6 +48,7 @@ class Measured(Drawn):
     asked: list[int] = field(default_factory=list)  # requests to each of the `versions`, and to the one deployed
     versions: tuple[str, ...] = ()
     deploy: str | None = None
+    cut_off: bool = False  # somebody ended the session beside before its time
 
     @cached_property
     def waits(self) -> list[Wait]:
@@ -77,8 +78,17 @@ class Measured(Drawn):
 
     @cached_property
     def blocked(self) -> list[Wait]:
-        """The website's statements that waited behind the migration, directly or behind somebody who did."""
+        """The website's statements that waited behind the migration, directly or behind somebody who did.
+
+        A look is not of one moment: of a wait that was seen once, the statement may be the one before.
+        """
         return [wait for wait in self.waits if wait.of == "website" and "migration" in wait.behind]
+
+    @property
+    def blocked_by_others(self) -> list[Wait]:
+        """The website's statements that waited behind anybody but the website itself and the session beside."""
+        bystanders = {"website", "report", "another", ""}
+        return [wait for wait in self.waits if wait.of == "website" and wait.behind - bystanders]
 
     @property
     def blocked_for(self) -> float:
@@ -177,6 +187,8 @@ class Measured(Drawn):
             lines.append(f"waited     for {plain(wait.lock)} on {wait.on}, behind {_list(wait.mostly)}")
         for table, (mode, _) in sorted(self.strongest.items()):
             lines.append(f"held       {plain(mode)} on {table}")
+        if self.cut_off:
+            lines.append("ended      the session beside, before its time")
         if self.versions or self.deploy is not None:
             lines.append(f"served     {self._served()}")
         long = [wait for wait in self.blocked if wait.seconds > MARGIN]

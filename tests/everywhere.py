@@ -2,9 +2,9 @@
 
     python tests/everywhere.py [WAY[=LESSONS] ...]
 
-All ways, or those named: embedded, reversed, docker, container, debian; each with every lesson, or with some, as in
-container=00,05,13. Each is strict and compares with the same stored output. A way that this machine cannot go is said
-loudly, and is a failure where CI is set.
+All ways, or those named: embedded, reversed, docker, container, devcontainer, debian; each with every lesson, or with
+some, as in container=00,05,13. Each is strict and compares with the same stored output. A way that this machine cannot
+go is said loudly, and is a failure where CI is set.
 """
 
 import os
@@ -31,6 +31,7 @@ from lab.compose import LABEL, compose_command
 COURSE = Path(__file__).parents[1]
 NOTEBOOKS = sorted((COURSE / "notebooks").glob("[0-9][0-9]_*.ipynb"))
 PYTEST = [sys.executable, "-m", "pytest", "--nbval", "-q"]
+DEVCONTAINER = ["npx", "--yes", "@devcontainers/cli@0.89.0"]
 AT_ONCE = 2  # a core each: with three, two cores are too busy for a million rows under traffic
 WORKERS = ["-n", str(AT_ONCE)]
 
@@ -84,6 +85,8 @@ def container(lessons: list[str]) -> int:
         contents = f"http://127.0.0.1:{lab}/api/contents"
         if (answers(f"{contents}?token={token}"), answers(contents)) != (200, 403):
             sys.exit("failed: JupyterLab in its container does not ask for the token that it prints")
+        assert call([*compose, "port", "lab", str(lab)]).strip() == f"127.0.0.1:{lab}"
+        assert call([*in_lab, "id", "-un"]).strip() == "learner"
 
     call([*compose, "build", "--quiet", "lab"])
     try:
@@ -96,6 +99,22 @@ def container(lessons: list[str]) -> int:
         return cells
     finally:
         call([*compose, "down", "--volumes"])
+
+
+def devcontainer(lessons: list[str]) -> int:
+    """In the devcontainer, brought up as an editor does it, by the devcontainers' own program."""
+    need_an_engine()
+    if not shutil.which("npx"):
+        raise CannotGo("npx (of Node.js) is missing")
+    project = {"COMPOSE_PROJECT_NAME": "course-devcontainer"}
+    ports = {"COURSE_LAB_PORT": str(free_port()), "COURSE_DB_PORT": str(free_port())}
+    inside = [*DEVCONTAINER, "exec", "--workspace-folder", "."]
+    try:
+        call([*DEVCONTAINER, "up", "--workspace-folder", "."], **project, **ports)
+        assert "Ready" in call([*inside, "sh", "-c", "cd notebooks && python -m lab check"], **project)
+        return run([*inside, "python", *PYTEST[1:], *WORKERS, *lessons], **project)
+    finally:
+        call([*compose_command(), "down", "--volumes"], **project)
 
 
 def token_in_the_log(compose: list[str], port: int) -> str:
@@ -155,7 +174,14 @@ def debian(lessons: list[str]) -> int:
         server.communicate()  # closes its input, and so ends it
 
 
-WAYS = {"embedded": embedded, "reversed": in_reverse, "docker": docker, "container": container, "debian": debian}
+WAYS = {
+    "embedded": embedded,
+    "reversed": in_reverse,
+    "docker": docker,
+    "container": container,
+    "devcontainer": devcontainer,
+    "debian": debian,
+}
 
 
 class CannotGo(Exception):

@@ -253,15 +253,15 @@ def test_an_exercise_is_solved_by_typing_and_stays_passed_after_a_restart(page):
     assert "1 of 3" in run_cell(page, "lessons()")
 
 
-def test_a_narrow_lesson_is_legible(page):
-    open_lesson(page, "03_upgrade")
-    run_all(page)
+@pytest.mark.parametrize("name", ["03_upgrade", "15_locks"])
+def test_a_narrow_lesson_is_legible(page, name):
+    open_lesson(page, name)
     page.set_viewport_size({"width": 700, "height": 900})
     page.keyboard.press("Control+b")  # the file browser makes room
     scroll_through(page)
     too_wide = "all => all.filter(one => one.scrollWidth > one.clientWidth + 1).map(one => one.innerText)"
     assert page.locator(f"{OPEN} .jp-RenderedMarkdown").evaluate_all(too_wide) == []
-    shot(page, "narrow")
+    shot(page, f"{name}-narrow")
 
 
 def test_nothing_of_an_open_lesson_listens_beyond_this_machine(page, jupyter):
@@ -302,13 +302,13 @@ def dark(course):
     setting.unlink()
 
 
-def test_a_dark_lesson_is_legible(dark, page):
+@pytest.mark.parametrize("name", ["03_upgrade", "15_locks"])
+def test_a_dark_lesson_is_legible(dark, page, name):
     expect(page.locator("body")).to_have_attribute("data-jp-theme-light", "false")
-    open_lesson(page, "03_upgrade")
-    run_all(page)
+    open_lesson(page, name)
     scroll_through(page)
     assert of_a_lesson(page) == []
-    shot(page, "dark")
+    shot(page, f"{name}-dark")
 
 
 @pytest.fixture(scope="module")

@@ -5,8 +5,10 @@ The service that the course starts is used, as for a learner; one that ran befor
 
 import socket
 import subprocess
+import threading
 
 import docker
+import nbformat
 import pytest
 from homes import NOTEBOOKS, home_of_its_own
 from kernel import Kernel
@@ -62,6 +64,18 @@ def test_psql_says_the_name_and_the_settings_that_the_learner_gave_it(kernel):
     assert "visitor|2s" in said
 
 
+def test_lesson_13_deploys_in_containers(home):
+    cells = nbformat.read(NOTEBOOKS / "13_deploying.ipynb", 4).cells
+    kernel = Kernel()
+    for cell in cells:
+        if cell.cell_type == "code":
+            kernel.run(cell.source)
+            if cell.source.startswith("!sh deploy.sh"):
+                break
+    assert "ran in containers" in kernel.run("!tail -n 1 build.log"), "docker pull python:3.13-slim"
+    kernel.close()
+
+
 @pytest.mark.parametrize("fault", ["kill", "pause", "stop"])
 def test_a_container_that_was_killed_paused_or_stopped_is_back_with_the_next_opening(kernel, container, fault):
     getattr(container, fault)()
@@ -72,9 +86,12 @@ def test_a_container_that_was_killed_paused_or_stopped_is_back_with_the_next_ope
 
 
 def test_a_container_killed_during_a_cell_is_back_with_the_next_opening(kernel, container, home):
-    kernel.client.execute('here.sql("SELECT pg_sleep(30)")')
-    wait_until(lambda: sessions(home, "pg_sleep"))
-    container.kill()
+    def kill_when_asleep() -> None:
+        wait_until(lambda: sessions(home, "pg_sleep"))
+        container.kill()
+
+    threading.Thread(target=kill_when_asleep, daemon=True).start()
+    assert "server closed the connection" in told(kernel, 'here.sql("SELECT pg_sleep(30)")')
     kernel.run(OPEN)
     assert "40" in kernel.run(BOOKS)
 

@@ -15,7 +15,7 @@ lab: $(READY)    ## set up once, then open JupyterLab on the first lesson
 status: $(READY)  ## the lessons, what you have opened and passed, and which PostgreSQL is used
 	@cd notebooks && ../.venv/bin/python -m lab status
 
-test: $(READY)   ## set up once, then run every test, the notebooks among them
+test: $(READY)   ## set up once, then run the tests, every notebook among them
 	@.venv/bin/python -m pytest --nbval -n 2
 
 test-exercises: $(READY)  ## every answer to every exercise, right and wrong, on a real database
@@ -50,7 +50,7 @@ update: $(READY)  ## fetch the newest version of the course, and keep your chang
 store: $(READY)  ## for authors: execute the notebooks (LESSON=05: one of them) and store their output
 	@.venv/bin/python tests/store.py $(LESSON)
 
-bench: $(READY)  ## for authors: what is promised of speed, measured side by side; takes an hour
+bench: $(READY)  ## for authors: what is promised of speed, measured side by side; takes two hours
 	@.venv/bin/python tests/bench.py
 
 bench-traffic: $(READY)  ## for authors: the figures of lesson 16, how long visitors wait by the size of the shop; a quarter of an hour

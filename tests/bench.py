@@ -1,19 +1,23 @@
-"""Measure side by side what the course promises of speed: `make bench`, or `python tests/bench.py PART ...`.
+"""Measure side by side what the course promises of speed: `make bench`, or `python tests/bench.py PART[=NUMBER] ...`.
 
 Every comparison alternates in one run, since machines differ and are busy at times: what counts is the ratio. CPU is
 that of the whole machine, the server's included, so let nothing else run meanwhile. The parts, all unless some are
-named:
+named; classroom=60 asks for sixty learners:
 """
 
 import os
+import re
 import subprocess
 import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterable
 from contextlib import closing
+from itertools import takewhile
 from pathlib import Path
 from statistics import median
+from subprocess import PIPE, STDOUT
 
 import nbformat
 import psutil
@@ -25,23 +29,28 @@ LESSONS = sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
 UNDER_TRAFFIC = ("15", "16", "17")  # their time is that of the load
 CORE = [path for path in LESSONS if path.name[:2] <= "07"]
 NBMAKE = "nbmake==1.5.5"  # for the comparison only
-ROUNDS = 3
+ROUNDS = range(3)
 
 
-def compare(what: str, aim: str, rounds: int, **ways) -> None:
-    """Run the ways in turn, and print for each the median of wall time and CPU, with the ratio to the last one."""
+def compare(what: str, aim: str, rounds: Iterable, **ways) -> None:
+    """Run the ways in turn, each round in the other order, with what the rounds are made of.
+
+    Printed are for each way the sums of wall time and CPU, and the median of their ratios to the last way's.
+    """
     taken = {name: [] for name in ways}
-    for number in range(rounds):
-        for name, way in ways.items():
-            print(f"\r{what}: {name}, round {number + 1} of {rounds} ".ljust(70), end="", flush=True)
+    for number, item in enumerate(rounds):
+        for name in list(ways)[:: -1 if number % 2 else 1]:
+            print(f"\r{what}: {name}, round {number + 1} ".ljust(70), end="", flush=True)
             busy, start = busy_seconds(), time.monotonic()
-            way()
+            ways[name](item)
             taken[name].append((time.monotonic() - start, busy_seconds() - busy))
-    medians = {name: [median(column) for column in zip(*times, strict=True)] for name, times in taken.items()}
-    base = list(medians.values())[-1]
-    print(f"\r{what} ({aim})".ljust(70))
-    for name, (wall, cpu) in medians.items():
-        print(f"  {name:<26}{wall:8.2f} s {wall / base[0]:6.2f}   cpu {cpu:8.2f} s {cpu / max(base[1], 0.01):6.2f}")
+    print(f"\r{what}, {number + 1} rounds ({aim})".ljust(70))
+    base = list(taken.values())[-1]
+    for name, times in taken.items():
+        wall, cpu = (sum(column) for column in zip(*times, strict=True))
+        ratios = [(one / of, busy / max(busy_of, 0.01)) for (one, busy), (of, busy_of) in zip(times, base, strict=True)]
+        faster, lighter = (median(column) for column in zip(*ratios, strict=True))
+        print(f"  {name:<26}{wall:8.2f} s {faster:6.2f}   cpu {cpu:8.2f} s {lighter:6.2f}")
 
 
 def busy_seconds() -> float:
@@ -80,10 +89,10 @@ def command() -> None:
             compare(
                 line,
                 "aim: 0.27 s a command",
-                10,
-                psql=lambda sql=sql: run(sql),
-                warm=lambda line=line: run(line),
-                cold=lambda line=line: run(line, warm=False),
+                range(10),
+                psql=lambda _, sql=sql: run(sql),
+                warm=lambda _, line=line: run(line),
+                cold=lambda _, line=line: run(line, warm=False),
             )
 
 
@@ -93,14 +102,13 @@ def notebooks() -> None:
         ("lessons 00 to 14", [path for path in LESSONS if path.name[:2] not in UNDER_TRAFFIC]),
         ("lessons under traffic", [path for path in LESSONS if path.name[:2] in UNDER_TRAFFIC]),
     ):
-        if paths:
-            compare(
-                what,
-                "aim: 0.30, cpu 0.30",
-                1,
-                warm=lambda p=paths: nbval(p),
-                cold=lambda p=paths: nbval(p, LAB_WARM="0"),
-            )
+        compare(
+            what,
+            "aim: 0.30, cpu 0.30",
+            range(2),
+            warm=lambda _, p=paths: nbval(p),
+            cold=lambda _, p=paths: nbval(p, LAB_WARM="0"),
+        )
 
 
 def runners() -> None:
@@ -112,9 +120,9 @@ def runners() -> None:
             "lessons 00 to 07",
             "aim: nbval within 1.1 of the faster",
             ROUNDS,
-            nbval=lambda: nbval(CORE),
-            nbmake=lambda: pytest("--nbmake", *map(str, CORE), PYTHONPATH=target),
-            nbclient=lambda: subprocess.run([sys.executable, "tests/bench.py", "execute"], cwd=COURSE, check=True),
+            nbval=lambda _: nbval(CORE),
+            nbmake=lambda _: pytest("--nbmake", *map(str, CORE), PYTHONPATH=target),
+            nbclient=lambda _: subprocess.run([sys.executable, "tests/bench.py", "execute"], cwd=COURSE, check=True),
         )
 
 
@@ -130,15 +138,76 @@ def execute() -> None:
 
 def workers() -> None:
     """lessons 00 to 07 by two workers against one, and twice the lessons against once"""
-    compare("two workers", "aim: 0.6", ROUNDS, two=lambda: nbval(CORE, "-n", "2"), one=lambda: nbval(CORE))
-    twice = lambda: nbval(CORE * 2, "--keep-duplicates")  # noqa: E731
-    compare("the lessons twice", "aim: 2.1", ROUNDS, twice=twice, once=lambda: nbval(CORE))
+    compare("two workers", "aim: 0.6", ROUNDS, two=lambda _: nbval(CORE, "-n", "2"), one=lambda _: nbval(CORE))
+    twice = lambda _: nbval(CORE * 2, "--keep-duplicates")  # noqa: E731
+    compare("the lessons twice", "aim: 2.1", ROUNDS, twice=twice, once=lambda _: nbval(CORE))
+
+
+# Run by the clone's own Python: what its kernel does up to the end of lesson 00's first cell.
+IN_THE_CLONE = """
+import time
+import nbformat
+from kernel import Kernel
+
+def step(name, what, *arguments):
+    start = time.monotonic()
+    done = what(*arguments)
+    print(f"  {name:<50}{time.monotonic() - start:6.1f} s")
+    return done
+
+cells = nbformat.read("notebooks/00_start_here.ipynb", 4).cells
+source = next(cell.source for cell in cells if cell.cell_type == "code")
+kernel = step("kernel: start", Kernel)
+step("first cell: import the lab", kernel.run, "import lab")
+step("first cell: make the embedded server and start it", kernel.run, "lab.server.choose()")
+step("first cell: fill the starting point and copy it", kernel.run, source)
+step("(the same cell once more)", kernel.run, source)
+kernel.close()
+"""
+
+
+def first_cell() -> None:
+    """a fresh clone until its first cell is executed, step by step, with packages already in pip's cache"""
+    with tempfile.TemporaryDirectory() as folder:
+        clone = Path(folder) / "course"
+        python = str(clone / ".venv" / "bin" / "python")
+        pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r", "requirements.txt"]
+        variables = {**os.environ, "LAB_DATABASE": "embedded", "PYTHONPATH": str(clone / "tests")}
+        variables.pop("LAB_HOME", None)
+
+        counted = []
+
+        def step(name: str, command: list[str], cwd: Path = clone, until: str = "") -> None:
+            start = time.monotonic()
+            with subprocess.Popen(command, cwd=cwd, env=variables, stdout=PIPE, stderr=STDOUT, text=True) as process:
+                said = list(takewhile(lambda line: not until or until not in line, process.stdout))
+                taken = time.monotonic() - start
+                if until:
+                    process.terminate()
+            if not name.startswith("("):
+                counted.append(taken)
+            if process.returncode and not until:
+                sys.exit(f"failed: {' '.join(command)}\n{''.join(said)}")
+            print(f"  {name:<50}{taken:6.1f} s" if name else "".join(said).rstrip(), flush=True)
+
+        print("a fresh clone until its first cell is executed; what stands in brackets is not in the sum")
+        step("git clone", ["git", "clone", "--quiet", str(COURSE), str(clone)], cwd=Path(folder))
+        step("make: python -m venv", [sys.executable, "-m", "venv", ".venv"])
+        step("(pip: choose, and find all in its cache)", [*pip, "--dry-run"])
+        step("make: pip install", pip)
+        jupyter = [python, "-m", "jupyterlab", "notebooks", "--config=jupyter/lab_config.py", "--no-browser"]
+        step("JupyterLab: until it prints its address", [*jupyter, "--port=0"], until="?token=")
+        try:
+            step("", [python, "-c", IN_THE_CLONE])
+            print(f"  {'in all':<50}{sum(counted):6.1f} s")
+        finally:
+            subprocess.run([python, "-m", "lab", "clean", "--yes"], cwd=clone / "notebooks", env=variables)
 
 
 def openings() -> None:
     """opening a lesson on a warm server, and one with a million orders"""
     with home_of_its_own(), closing(Kernel()) as kernel:
-        for name in ("05_add_column", "16_big_tables"):
+        for name, aim in (("05_add_column", "0.3, Docker 0.6"), ("16_big_tables", 1)):
             cell = f'from lab import lesson\nhere = lesson("{name}")'
             kernel.run(cell)  # makes the template
             taken = []
@@ -146,7 +215,10 @@ def openings() -> None:
                 start = time.monotonic()
                 kernel.run(cell)
                 taken.append(time.monotonic() - start)
-            print(f"opening {name}: median {median(taken):.2f} s, slowest {max(taken):.2f} s of {len(taken)}")
+            print(
+                f"opening {name} on {os.environ['LAB_DATABASE']} (aim: {aim} s): "
+                f"median {median(taken):.2f} s, slowest {max(taken):.2f} s of {len(taken)}"
+            )
 
 
 def memory() -> None:
@@ -174,56 +246,66 @@ def classroom(learners: int = 30, pause: float = 4) -> None:
         (path, cell.source) for path in CORE[1:] for cell in nbformat.read(path, 4).cells if cell.cell_type == "code"
     ]
     for name, pause_now in (("at a learner's pace", pause), ("as fast as they can", 0)):
-        taken, failed, sizes = [], [], []
+        taken, failed = [], []
 
-        def learn(number: int, homes: list[Path], pause_now=pause_now, taken=taken, failed=failed, sizes=sizes) -> None:
-            with closing(Kernel(LAB_HOME=str(homes[number]))) as kernel:
-                time.sleep(pause_now * number / learners)
-                for path, source in cells:
-                    start = time.monotonic()
-                    try:
-                        kernel.run(source)
-                    except AssertionError as error:
-                        failed.append(f"learner {number}, {path.name}: {str(error)[-300:]}")
-                    taken.append(time.monotonic() - start)
-                    time.sleep(max(0, pause_now - taken[-1]))
-                sizes.append(megabytes(kernel))
+        def learn(number: int, homes: list[Path], pause_now=pause_now, taken=taken, failed=failed) -> None:
+            time.sleep(pause_now * number / learners)
+            try:
+                with closing(Kernel(LAB_HOME=str(homes[number]))) as kernel:
+                    for path, source in cells:
+                        start = time.monotonic()
+                        try:
+                            kernel.run(source)
+                        except (AssertionError, TimeoutError) as error:
+                            failed.append(f"learner {number}, {path.name}: {str(error)[-300:]}")
+                        took = time.monotonic() - start
+                        taken.append(took)
+                        time.sleep(max(0, pause_now - took))
+            except RuntimeError as error:  # no kernel within a minute, or it died
+                failed.append(f"learner {number}: {error}")
 
         with home_of_its_own() as home:
             homes = [home / f"learner-{number}" for number in range(learners)]
             threads = [threading.Thread(target=learn, args=[number, homes]) for number in range(learners)]
             began = time.monotonic()
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
-            served = (
-                sum(each.memory_full_info().uss for each in psutil.process_iter() if each.name() == "postgres") / 1e6
-            )
-            for each in homes:
-                lab("clean", "--yes", LAB_HOME=str(each))
+            free = least = psutil.virtual_memory().available
+            try:
+                for thread in threads:
+                    thread.start()
+                for thread in threads:
+                    while thread.is_alive():
+                        progress = f"\r{name}: {len(taken)} of {len(cells) * learners} cells"
+                        print(progress.ljust(70), end="", flush=True)
+                        least = min(least, psutil.virtual_memory().available)
+                        thread.join(5)
+                lasted = time.monotonic() - began
+            finally:
+                for each in homes:
+                    lab("clean", "--yes", LAB_HOME=str(each))
         taken.sort()
         print(
-            f"{learners} {name}: {len(taken)} cells in {time.monotonic() - began:.0f} s, {len(failed)} failed:\n"
+            f"\r{learners} {name}: {len(taken)} cells in {lasted:.0f} s, {len(failed)} failed:\n"
             f"  a cell took {median(taken):.2f} s, 95 % under {taken[len(taken) * 95 // 100]:.1f} s, "
-            f"the slowest {taken[-1]:.1f} s; {median(sizes):.0f} MB a learner, and {served:.0f} MB the servers"
+            f"the slowest {taken[-1]:.1f} s; {(free - least) / learners / 1e6:.0f} MB a learner, the server included"
         )
         print(*failed[:5], sep="\n")
 
 
-PARTS = {part.__name__: part for part in (command, openings, memory, notebooks, runners, workers, classroom)}
+MEASURED = (command, first_cell, openings, memory, notebooks, runners, workers, classroom)
+PARTS = {part.__name__: part for part in MEASURED}
 
 
 def main(names: list[str]) -> int:
     if names == ["execute"]:
         execute()
         return 0
-    if unknown := set(names) - set(PARTS):
-        print(f"There is no part {', '.join(sorted(unknown))}. {__doc__}")
+    known = re.compile(rf"{'|'.join(PARTS)}|classroom=[1-9]\d*")
+    if unknown := [name for name in names if not known.fullmatch(name)]:
+        print(f"There is no part {', '.join(unknown)}. {__doc__}")
         print("\n".join(f"  {name:<11}{part.__doc__}" for name, part in PARTS.items()))
         return 2
-    for name in names or PARTS:
-        PARTS[name]()
+    for name, _, number in (name.partition("=") for name in names or PARTS):
+        PARTS[name](*[int(number)] if number else [])
     return 0
 
 

@@ -178,9 +178,7 @@ def test_a_session_beside_that_somebody_ends_is_told(kernel):
 
 def test_a_run_that_cannot_look_at_the_server_says_so(kernel):
     kernel.run(OPEN)
-    with pytest.raises(
-        AssertionError, match=r"PostgreSQL refuses: (terminating|server closed the) connection"
-    ):
+    with pytest.raises(AssertionError, match=r"PostgreSQL refuses: (terminating|server closed the) connection"):
         kernel.run(f"here.traffic({end_the_session('watcher')!r})")
 
 

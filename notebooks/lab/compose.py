@@ -42,16 +42,21 @@ def start() -> tuple[str, URL]:
         )
     client = docker.from_env()
     try:
-        container = _running(client)
-        if container is None:
-            _up(client)
+        for _ in range(2):  # one that was killed a moment ago may be told to run, and end then
             container = _running(client)
-        if container is None:
-            raise Problem(f"Docker's PostgreSQL ended right after it started.\n{_advice()}")
-        if container.status == "paused":
-            container.unpause()
-        _wait_until_healthy(container)
-        return container.id[:12], _url(container)
+            if container is None:
+                _up(client)
+                container = _running(client)
+            if container is None:
+                raise Problem(f"Docker's PostgreSQL ended right after it started.\n{_advice()}")
+            if container.status == "paused":
+                container.unpause()
+            if _becomes_healthy(container):
+                return container.id[:12], _url(container)
+            if container.status == "running":
+                break
+        logs = container.logs(tail=3).decode("utf-8", "replace").strip()
+        raise Problem(f"Docker's PostgreSQL did not come up. Its last words:\n{logs}\n{_advice()}")
     except DockerException as error:
         raise Problem(f"Docker answers, but not as expected: {error}.\nSee docs/troubleshooting.md.") from None
     finally:
@@ -127,7 +132,8 @@ def _image() -> str:
     return lines[0] if lines else "of PostgreSQL"
 
 
-def _wait_until_healthy(container) -> None:
+def _becomes_healthy(container) -> bool:
+    """Wait until the server in the container answers; False when it has ended, or there is no patience left."""
     started = time.monotonic()
     shown = False
     while True:
@@ -137,14 +143,14 @@ def _wait_until_healthy(container) -> None:
         if health == "healthy":
             break
         if container.status != "running" or waited > (RECOVERY if health == "unhealthy" else PATIENCE):
-            logs = container.logs(tail=3).decode("utf-8", "replace").strip()
-            raise Problem(f"Docker's PostgreSQL did not come up. Its last words:\n{logs}\n{_advice()}")
+            return False
         if waited > 2:
             print(f"\rDocker's PostgreSQL is starting: {waited:.0f} s", end="", flush=True)
             shown = True
         time.sleep(0.2)
     if shown:
         print("\rDocker's PostgreSQL is ready.      ")
+    return True
 
 
 def _url(container) -> URL:

@@ -5,7 +5,6 @@ The service that the course starts is used, as for a learner; one that ran befor
 
 import socket
 import subprocess
-import threading
 
 import docker
 import nbformat
@@ -13,7 +12,7 @@ import pytest
 from homes import NOTEBOOKS, home_of_its_own
 from kernel import Kernel
 from lab.compose import LABEL, compose_command
-from test_faults import BOOKS, OPEN, RESUME, sessions, told, wait_until
+from test_faults import BOOKS, OPEN, RESUME, told, when_asleep
 
 COURSE = NOTEBOOKS.parent
 
@@ -86,11 +85,7 @@ def test_a_container_that_was_killed_paused_or_stopped_is_back_with_the_next_ope
 
 
 def test_a_container_killed_during_a_cell_is_back_with_the_next_opening(kernel, container, home):
-    def kill_when_asleep() -> None:
-        wait_until(lambda: sessions(home, "pg_sleep"))
-        container.kill()
-
-    threading.Thread(target=kill_when_asleep, daemon=True).start()
+    when_asleep(home, container.kill)
     assert "server closed the connection" in told(kernel, 'here.sql("SELECT pg_sleep(30)")')
     kernel.run(OPEN)
     assert "40" in kernel.run(BOOKS)

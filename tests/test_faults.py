@@ -127,7 +127,8 @@ def test_a_kernel_killed_in_an_upgrade_leaves_nothing_of_it(home):
 
 
 def test_a_server_killed_during_a_cell_is_back_with_the_next_one(kernel, home):
-    threading.Thread(target=kill_when_asleep, args=(home, postmaster(home)), daemon=True).start()
+    server = postmaster(home)
+    when_asleep(home, lambda: kill(server))
     assert "server closed the connection" in told(kernel, 'here.sql("SELECT pg_sleep(30)")')
     assert "as you left" in kernel.run(RESUME)
     assert "40" in kernel.run(BOOKS)
@@ -135,7 +136,8 @@ def test_a_server_killed_during_a_cell_is_back_with_the_next_one(kernel, home):
 
 def test_a_server_killed_during_an_upgrade_rolls_it_back(kernel, home):
     write_a_slow_revision(kernel, home)
-    threading.Thread(target=kill_when_asleep, args=(home, postmaster(home)), daemon=True).start()
+    server = postmaster(home)
+    when_asleep(home, lambda: kill(server))
     assert "server closed the connection" in kernel.run('here.fails("flask db upgrade")')
     kernel.run(RESUME)
     assert "e2062c5f334d" in kernel.run("!flask db current")
@@ -150,9 +152,9 @@ def test_a_server_killed_between_cells_is_told_and_comes_back(kernel, home):
     assert "40" in kernel.run(BOOKS)
 
 
-def kill_when_asleep(home: Path, server: psutil.Process) -> None:
-    wait_until(lambda: sessions(home, "pg_sleep"))
-    kill(server)
+def when_asleep(home: Path, act) -> None:
+    """Do something, in a thread, as soon as a session of the lesson sleeps."""
+    threading.Thread(target=lambda: (wait_until(lambda: sessions(home, "pg_sleep")), act()), daemon=True).start()
 
 
 def kill(server: psutil.Process) -> None:

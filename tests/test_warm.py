@@ -171,6 +171,35 @@ def test_a_command_is_run_by_the_warm_parent(kernel):
     assert "lab/warm/parent.py" not in kernel.run(PARENT.replace("| flask", "| LAB_WARM=0 flask"))
 
 
+CHECKING = """
+import psutil
+from pathlib import Path
+from lab.checks.replay import Commands
+from sqlalchemy import make_url
+
+url = make_url(open(".env").read().partition("DATABASE_URL='")[2].partition("'")[0])
+with Commands(here._folder) as check:
+    for command in "flask db current", "flask db nonsense", "flask routes", "GET /", "GET /nonsense", "flask db check":
+        print(check.run(url, command))
+    others = [p for p in psutil.process_iter(["pid", "cwd", "cmdline"]) if p.info["cwd"] == os.getcwd()]
+    print("run by", *(Path(p.info["cmdline"][1]).name for p in others if p.pid != os.getpid()))
+"""
+
+
+def test_a_check_runs_its_commands_in_one_process_of_the_parent_and_finds_what_a_cold_one_does(kernel):
+    found = []
+    for preparation in ("import os", COLD):
+        kernel.run(OPEN)
+        kernel.run(preparation)
+        good = kernel.run(CHECKING)
+        kernel.run("!echo 'raise ValueError(1)' >> bookshop/models.py")
+        found.append((good + kernel.run(CHECKING)).splitlines())
+    warm, cold = found
+    assert warm == [line.replace("run by replay_child.py", "run by parent.py") for line in cold]
+    assert "run by parent.py" in warm and "run by replay_child.py" in cold
+    assert "bookshop/models.py, line" in warm[-2]
+
+
 def test_it_can_be_switched_off(home, monkeypatch):
     monkeypatch.setenv("LAB_WARM", "0")
     before, cold = helpers(home), Kernel()

@@ -1,12 +1,13 @@
 """A replay of a copy's revisions in a scratch database: up, back, down to nothing, and up again.
 
-One child process runs all commands of a replay: a cold `flask db ...` takes more than a second, nearly all of it
-imports.
+One child process runs all commands of a replay, forked by the warm parent where there is one: a cold `flask db ...`
+takes more than a second, nearly all of it imports.
 """
 
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -19,8 +20,10 @@ from sqlalchemy.engine import URL
 
 from ..commands import last_words
 from ..problem import Problem
+from ..warm.client import ask
 from .snapshot import Snapshot, looking_at
 
+CHILD = str(Path(__file__).with_name("replay_child.py"))
 PATIENCE = 30  # seconds for a whole replay: a revision that waits for something might wait for ever
 
 
@@ -41,16 +44,23 @@ class Commands:
         self.folder = folder
 
     def __enter__(self):
-        self._process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("replay_child.py"))],
-            cwd=self.folder,
-            env=os.environ,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            start_new_session=True,  # an interrupt is for the one who waits; the block then ends the child
-        )
+        requests, ours = os.pipe()
+        self._requests = os.fdopen(ours, "w")
+        ours, answers = os.pipe()
+        self._answers = os.fdopen(ours)
+        nothing = os.open(os.devnull, os.O_WRONLY)
+        try:
+            self._child = ask(CHILD, [], self.folder, [requests, answers, nothing]) or subprocess.Popen(
+                [sys.executable, CHILD],
+                cwd=self.folder,
+                stdin=requests,
+                stdout=answers,
+                stderr=nothing,
+                start_new_session=True,  # an interrupt is for the one who waits; the block then ends the child
+            )
+        finally:
+            for file in (requests, answers, nothing):
+                os.close(file)
         self._alarm = threading.Timer(PATIENCE, self._end)
         self._alarm.start()
         return self
@@ -58,12 +68,18 @@ class Commands:
     def __exit__(self, *_):
         self._alarm.cancel()
         self._end()
-        self._process.communicate()
+        with self._child, self._answers:
+            with suppress(BrokenPipeError):
+                self._requests.close()  # the child ends then, whatever became of its guard
+            self._answers.read()  # to its end, which is the child's
 
     def _end(self) -> None:
         # the group: a revision may have started something
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, signal.SIGKILL)
+        with suppress(OSError):
+            if isinstance(self._child, socket.socket):
+                self._child.shutdown(socket.SHUT_RDWR)
+            else:
+                os.killpg(self._child.pid, signal.SIGKILL)
 
     def run(self, url: URL, command: str, folder: Path | None = None) -> tuple[str, str]:
         """Run one command on the database `url`; the error that it ended with, and where, or nothing.
@@ -81,8 +97,8 @@ class Commands:
             "folder": str(folder or self.folder),
         }
         try:
-            print(json.dumps(request), file=self._process.stdin, flush=True)
-            answer = self._process.stdout.readline()
+            print(json.dumps(request), file=self._requests, flush=True)
+            answer = self._answers.readline()
         except BrokenPipeError:
             answer = ""
         if not answer:

@@ -3,7 +3,7 @@
 A cold `flask db ...` spends nearly all of its time on imports. In an opened lesson the program bin/flask stands first
 on the PATH. It hands its arguments, files, folder and environment to the parent, which has imported the libraries and
 never the application, and forks; where that would not be the same as the cold command, it runs the cold one.
-LAB_WARM=0 switches it off.
+A check has its process forked in the same way. LAB_WARM=0 switches both off.
 """
 
 import os

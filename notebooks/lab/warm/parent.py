@@ -4,7 +4,8 @@
 
 SOCKET is the number of a descriptor that listens, and FOLDER is where the socket stands. It ends when standard input
 closes, which is when the kernel is gone. It has one thread, and never imports the application. For each command it
-forks a guard, and the guard forks the process that runs the script `flask` as Python would, to the interpreter's end.
+forks a guard, and the guard forks the process that runs the script as Python would, to the interpreter's end. The
+script is `flask`, or that of a check, which runs many `flask` commands.
 """
 
 import contextlib
@@ -21,6 +22,7 @@ import sys
 import sysconfig
 import threading
 import types
+from pathlib import Path
 
 # Read when an interpreter starts or a library is imported: where they differ, the command runs cold.
 READ_EARLY = ("PYTHON", "LC_", "LANG", "LD_", "DYLD_", "SQLALCHEMY_", "TZ")
@@ -28,18 +30,20 @@ LIBRARIES = """
     alembic.autogenerate alembic.command alembic.ddl.postgresql dotenv flask.cli flask_migrate flask_sqlalchemy
     logging.config mako.template psycopg2.extras sqlalchemy.dialects.postgresql.psycopg2 sqlalchemy.orm
 """
-SCRIPT = os.path.join(os.path.dirname(sys.executable), "flask")
+FLASK = os.path.join(os.path.dirname(sys.executable), "flask")
+CHECK = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "checks", "replay_child.py")
+PROGRAMS = {path: compile(Path(path).read_bytes(), path, "exec") for path in (FLASK, CHECK)}
 
 
-def surroundings(script: str, environment: dict) -> tuple:
+def surroundings(environment: dict) -> tuple:
     """What decides which libraries a command would import, and how; the files in its folder aside."""
     early = {name: value for name, value in environment.items() if name.startswith(READ_EARLY)}
-    return script, early, os.stat(sysconfig.get_path("purelib")).st_mtime_ns
+    return early, os.stat(sysconfig.get_path("purelib")).st_mtime_ns
 
 
 def serve(listener: socket.socket, kernel: int, folder: str) -> dict:
     """Fork for each command. It returns in the process that is to run one, with the request."""
-    here = surroundings(SCRIPT, os.environ)
+    here = surroundings(os.environ)
     while True:
         ready, _, _ = select.select([listener, kernel], [], [])
         if kernel in ready:
@@ -56,7 +60,8 @@ def guard(connection: socket.socket, kernel: int, here: tuple) -> dict:
     """Fork once more for the command, and stay beside it. It returns in the process that is to run it."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     request, files = receive(connection)
-    if surroundings(request["script"], request["environment"]) != here or shadowed(request["folder"]):
+    same = request["script"] in PROGRAMS and surroundings(request["environment"]) == here
+    if not same or shadowed(request["folder"]):
         os._exit(0)  # without an answer the command runs cold
     process = os.fork()
     if process == 0:
@@ -71,6 +76,9 @@ def guard(connection: socket.socket, kernel: int, here: tuple) -> dict:
     connection.sendall(b"w")
     threading.Thread(target=hand_on_signals, args=(connection, kernel, process), daemon=True).start()
     _, status = os.waitpid(process, 0)
+    if request["script"] == CHECK:  # a `flask` may leave something running, a check may not
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process, signal.SIGKILL)
     connection.sendall(struct.pack("i", status))
     os._exit(0)
 
@@ -104,16 +112,17 @@ def become(request: dict) -> types.ModuleType:
     """Make this process what the cold command would be; the module `__main__` for it."""
     os.setsid()
     os.chdir(request["folder"])
-    os.umask(request["umask"])
+    if request["umask"] is not None:
+        os.umask(request["umask"])
     os.environ.clear()
     os.environ.update(request["environment"])
     for number in request["ignored"]:
         signal.signal(number, signal.SIG_IGN)
-    sys.argv = [SCRIPT, *request["arguments"]]
-    sys.path[0] = os.path.dirname(SCRIPT)
+    sys.argv = [request["script"], *request["arguments"]]
+    sys.path[0] = os.path.dirname(request["script"])
     sys.excepthook = without_this_file
     main = types.ModuleType("__main__")
-    main.__file__ = SCRIPT
+    main.__file__ = request["script"]
     sys.modules["__main__"] = main
     return main
 
@@ -131,7 +140,5 @@ os.open(os.devnull, os.O_RDONLY)  # takes the lowest free number, which is 0
 for library in LIBRARIES.split():
     importlib.import_module(library)
 gc.freeze()
-with open(SCRIPT) as file:
-    program = compile(file.read(), SCRIPT, "exec")
 main = become(serve(socket.socket(fileno=int(sys.argv[1])), kernel, sys.argv[2]))
-exec(program, vars(main))
+exec(PROGRAMS[main.__file__], vars(main))

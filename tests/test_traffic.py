@@ -10,6 +10,7 @@ import psutil
 import pytest
 from kernel import Kernel
 from lab.traffic import Measured
+from lab.traffic.picture import compose
 
 FOLDER = "05_add_column"
 OPEN = f'from lab import lesson\nhere = lesson("{FOLDER}")'
@@ -120,6 +121,41 @@ def test_whom_a_waiting_migration_met_in_passing_is_not_told():
 
 
 OTHERS = {"report": 2, "website": 3}
+
+
+def test_the_picture_shows_each_request_and_who_ran_and_waited_the_bad_run_above_the_good_one():
+    def look(moment):
+        sessions = [
+            ("migration", 1, "then", "active", "ALTER TABLE orders", [], None, None, None),
+            ("website", 2, "then", "active", "SELECT", [1], "AccessShareLock", "orders", moment - 1),
+        ]
+        return moment, sessions, []
+
+    visits = [(0.5, 0.01, "GET", 200), (1, 2.5, "GET", 200), (1.5, 2, "POST", 200), (2, 0.3, "POST", 500)]
+    command = {"exit_code": 0, "began": 1, "ended": 3}
+    bad = Measured("quick", visits, [look(1 + number / 20) for number in range(41)], command, 6)
+    good = Measured("careful", visits[:1], [], command, 5)
+    above, who, below, nobody = compose([bad, good]).axes
+
+    assert above.get_title(loc="left") == "quick: 2 of 4 requests took over 0.5 s, the slowest 2.5 s; 1 failed"
+    assert below.get_title(loc="left").startswith("careful: 0 of 1 requests")
+    assert above.get_xlim() == below.get_xlim() == who.get_xlim() == (0, 6)
+    assert above.get_ylim() == below.get_ylim()
+    drawn = {line.get_label(): line.get_xydata().tolist() for line in above.lines}
+    assert drawn == {"page": [[0.5, 0.01], [1, 2.5]], "order": [[1.5, 2]], "failed": [[2, 0.3]]}
+
+    lanes = dict(zip((label.get_text().split()[0] for label in who.get_yticklabels()), who.get_yticks(), strict=True))
+    assert list(lanes) == ["migration", "visitors"]
+    for lane in lanes:  # the migration worked, and the visitor was blocked, from second 1 to 3
+        assert (lanes[lane], 1, 3) in bars(who)
+    assert [text.get_text() for text in who.texts] == ["ALTER TABLE orders"]
+    assert {place for place, *_ in bars(nobody)} == {lanes["migration"]}  # of the command alone
+
+
+def bars(axes) -> list[tuple[float, float, float]]:
+    """The bars in lanes: the lane's height, and from when until when."""
+    boxes = [path.get_extents() for drawn in axes.collections for path in drawn.get_paths()]
+    return [(round((box.y0 + box.y1) / 2, 6), round(box.x0, 6), round(box.x1, 6)) for box in boxes]
 
 
 def test_requests_that_fail_are_counted(kernel):

@@ -141,16 +141,17 @@ class Here:
         beside: str = "",
         versions: tuple[str, ...] = (),
         deploy: str | None = None,
+        rate: float = traffic.RATE,
     ) -> Measured:
         """Run a command while visitors use the website; what they noticed, and what PostgreSQL says of it.
 
         The website has the code as it is now, or each of the commits or tags `versions` side by side, as during a
         deployment. Once the command has succeeded, the version `deploy` serves beside them. `beside` is SQL that
         another session runs before it, in a transaction that it keeps open over the command's start; "{seconds}" in
-        it stands for how long that is.
+        it stands for how long that is. `rate` is in requests a second.
         """
         with self._revision_ids.offered(command):
-            return traffic.run(self._folder, self._url, command, title, beside, versions, deploy)
+            return traffic.run(self._folder, self._url, command, title, beside, versions, deploy, rate)
 
     def check(self, exercise: str = "") -> None:
         """Look at the answer to `exercise`, or to this one, as it is now, and say what was found.

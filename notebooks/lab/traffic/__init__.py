@@ -18,7 +18,7 @@ from .measured import MARGIN, Measured, plain
 
 __all__ = ["MARGIN", "Measured", "plain", "run"]
 
-RATE = 40  # requests a second; what two cores serve without being busy, see tests/test_traffic.py
+RATE = 40  # requests a second; what two cores serve without delay (at twice as many some wait): tests/bench.py rate
 SECONDS = 15  # of a run for a learner; the tests' are shorter
 WAITRESS = ("--threads=12", "--connection-limit=1000")  # who waits shall wait for PostgreSQL
 # Where things happen, as parts of the whole.

@@ -19,7 +19,12 @@ SLOW = 0.5  # seconds that a visitor notices
 
 
 def draw(runs: list) -> bytes:
-    """The runs, a lib.traffic.Measured each, as a PNG."""
+    """The runs, a lab.traffic.Measured each, as a PNG."""
+    return _png(compose(runs))
+
+
+def compose(runs: list) -> Figure:
+    """The runs as a figure: of each the requests, and who ran and waited below them."""
     figure = Figure(figsize=(9, 3.6 * len(runs)), dpi=100, layout="constrained")
     axes = figure.subplots(2 * len(runs), 1, sharex=True, height_ratios=[5, 2] * len(runs), squeeze=False)[:, 0]
     highest = max(1.0, *(run.slowest for run in runs))
@@ -29,7 +34,7 @@ def draw(runs: list) -> bytes:
     axes[-1].set_xlabel("seconds")
     axes[-1].set_xlim(0, max(run.lasted for run in runs))
     axes[0].legend(loc="upper right", fontsize="small", ncols=3)
-    return _png(figure)
+    return figure
 
 
 def _png(figure: Figure) -> bytes:

@@ -16,6 +16,7 @@ import pytest
 from homes import NOTEBOOKS, home_of_its_own, lab
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
+from pace import pace
 from sqlalchemy.engine import make_url
 
 OPEN = 'from lab import lesson\nhere = lesson("{}")'
@@ -336,7 +337,7 @@ def test_opening_on_a_running_server_takes_about_a_second(cells):
         "start = time.monotonic(); lesson('04_downgrade')",
         "print(time.monotonic() - start)",
     )
-    assert float(said[2]) < 3  # about 0.15 on an idle machine; kernels and servers start beside it here
+    assert float(said[2]) < 3 * pace()  # about 0.15 on an idle machine; kernels and servers start beside it here
 
 
 @pytest.mark.parametrize("whole_group", [False, True], ids=["alone", "with its group, as Jupyter does"])

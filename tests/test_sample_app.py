@@ -9,6 +9,7 @@ from pathlib import Path
 
 import flask_migrate
 import pytest
+from pace import pace
 
 BOOKSHOP = Path(__file__).parents[1] / "sample_app"
 TEMPLATE = Path(flask_migrate.__file__).parent / "templates" / "flask"
@@ -79,10 +80,11 @@ def test_a_million_orders_take_well_under_a_minute(cells):
         'from lab import lesson\nhere = lesson("04_downgrade")',
         "import time; start = time.monotonic()",
         "!flask seed --replace --orders 1000000",
-        "time.monotonic() - start < 45",
+        "print(time.monotonic() - start)",
         'here.sql("SELECT count(*) FROM orders")',
     )
-    assert said[3] == "True" and "1000000" in said[4]
+    assert "1000000" in said[4]
+    assert float(said[3]) < 45 * pace()  # about 10 on an idle machine; another worker's tests run beside it
 
 
 def test_flask_itself_shows_every_command():

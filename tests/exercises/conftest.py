@@ -19,10 +19,11 @@ def pytest_terminal_summary(terminalreporter):
     for report in terminalreporter.stats.get("passed", []):
         played = dict(report.user_properties)
         if report.when == "call" and "check" in played:
-            for name in ("exercise", "outcome", "check"):
+            for name in ("exercise", "outcome", "check", "again"):
                 rows[played["exercise"][:2]][name].append(played[name])
     for lesson, row in sorted(rows.items()):
         terminalreporter.write_line(
             f"lesson {lesson}: {len(set(row['exercise']))} exercises, {row['outcome'].count('passed')} answers passed, "
-            f"{row['outcome'].count('refused')} refused, slowest check {max(row['check']):.1f} s"
+            f"{row['outcome'].count('refused')} refused, slowest check {max(row['check']):.1f} s, "
+            f"{sum(row['again'])} checked again alone"
         )

@@ -18,8 +18,8 @@ status: $(READY)  ## the lessons, what you have opened and passed, and which Pos
 test: $(READY)   ## set up once, then run the tests, every notebook among them
 	@.venv/bin/python -m pytest --nbval -n 2
 
-test-exercises: $(READY)  ## every answer to every exercise, right and wrong, on a real database
-	@.venv/bin/python -m pytest tests/exercises/play.py -n 2 --dist=worksteal -q
+test-exercises: $(READY)  ## every answer to every exercise, right and wrong, on a real database (ONLY="05_phone": a part)
+	@.venv/bin/python -m pytest tests/exercises/play.py -n 2 --dist=worksteal -q $(if $(ONLY),-k "$(ONLY)")
 
 test-browser: $(READY)  ## the course as a learner sees it, in the system's Chromium (ONLY="typing or dark": a part)
 	@.venv/bin/python -m pip install --quiet --disable-pip-version-check -r tests/in_browser.txt

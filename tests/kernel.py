@@ -19,8 +19,8 @@ class Kernel:
                 if attempt == 2:
                     raise
 
-    def run(self, source: str) -> str:
-        """Run one cell; what it printed. An exception in it is an AssertionError."""
+    def run(self, source: str, timeout: int = 120) -> str:
+        """Run one cell; what it printed. An exception in it is an AssertionError, more seconds a TimeoutError."""
         said = []
 
         def listen(message):
@@ -30,8 +30,8 @@ class Kernel:
             elif message["msg_type"] in ("execute_result", "display_data"):
                 said.append(content["data"]["text/plain"] + "\n")
 
-        reply = self.client.execute_interactive(source, allow_stdin=False, timeout=120, output_hook=listen)["content"]
-        text = "".join(said)
+        answer = self.client.execute_interactive(source, allow_stdin=False, timeout=timeout, output_hook=listen)
+        text, reply = "".join(said), answer["content"]
         assert reply["status"] == "ok", f"{source}\n{text}{reply.get('ename')}: {reply.get('evalue')}"
         return text
 

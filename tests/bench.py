@@ -12,6 +12,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterable
 from contextlib import closing
 from itertools import takewhile
@@ -269,12 +270,12 @@ def classroom(learners: int = 30, pause: float = 4) -> None:
                         try:
                             kernel.run(source, timeout=900)  # slow is no failure here, it is what is measured
                         except (AssertionError, TimeoutError) as error:
-                            failed.append(f"learner {number}, {path.name}: {str(error)[-300:]}")
+                            failed.append(f"{path.name}: {str(error)[-300:]}")
                         took = time.monotonic() - start
                         taken.append(took)
                         time.sleep(max(0, pause_now - took))
             except RuntimeError as error:  # no kernel within a minute, or it died
-                failed.append(f"learner {number}: {error}")
+                failed.append(str(error))
 
         with home_of_its_own() as home:
             homes = [home / f"learner-{number}" for number in range(learners)]
@@ -300,7 +301,8 @@ def classroom(learners: int = 30, pause: float = 4) -> None:
             f"  a cell took {median(taken):.2f} s, 95 % under {taken[len(taken) * 95 // 100]:.1f} s, "
             f"the slowest {taken[-1]:.1f} s; {(free - least) / learners / 1e6:.0f} MB a learner, the server included"
         )
-        print(*failed[:5], sep="\n")
+        for reason, times in Counter(failed).most_common(10):
+            print(f"  {times} times: {reason}")
 
 
 MEASURED = (command, first_cell, openings, memory, rate, notebooks, runners, workers, classroom)

@@ -373,6 +373,28 @@ def test_an_interrupted_command_is_ended(home):
     assert psutil.wait_procs(psqls, timeout=5)[1] == []
 
 
+INTERRUPTED_AT_ITS_START = """
+import os, signal, subprocess
+from lab import commands
+
+start = subprocess.Popen._execute_child
+
+def interrupted(*arguments):
+    start(*arguments)
+    os.kill(os.getpid(), signal.SIGINT)
+
+subprocess.Popen._execute_child = interrupted
+commands.stream("sleep 61.25")
+"""
+
+
+def test_a_command_that_is_interrupted_while_it_starts_is_ended(home):
+    code = [sys.executable, "-c", INTERRUPTED_AT_ITS_START]
+    said = subprocess.run(code, cwd=NOTEBOOKS, capture_output=True, text=True)
+    assert said.stderr.rstrip().endswith("KeyboardInterrupt")
+    assert not [p for p in psutil.process_iter(["cmdline"]) if "61.25" in (p.info["cmdline"] or [])]
+
+
 def test_a_test_run_leaves_a_learners_attempt_as_it_was(home, cells):
     """Here the learner's home is this file's; the test run makes one of its own, as every run does."""
     name = "04_downgrade"

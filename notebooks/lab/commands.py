@@ -87,16 +87,12 @@ class Shell:
 
 def stream(line: str) -> int:
     """Run `line` in a shell, print what it says as it says it; its exit code. An interrupt ends it."""
-    process = _start(line)
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
-    try:
+    with _running(line) as process:
         while chunk := process.stdout.read1():
             sys.stdout.write(decoder.decode(chunk))
             sys.stdout.flush()
         return process.wait()
-    except KeyboardInterrupt:
-        _end(process)
-        raise
 
 
 @dataclass
@@ -114,12 +110,8 @@ class Failure:
 
 def fails(line: str) -> Failure:
     """Run `line`, which has to fail; what it said. A command that does not fail is a Problem."""
-    process = _start(line)
-    try:
+    with _running(line) as process:
         said = process.communicate()[0].decode("utf-8", "replace")
-    except KeyboardInterrupt:
-        _end(process)
-        raise
     if process.returncode == 0:
         print(said, end="")
         raise Problem(
@@ -154,15 +146,42 @@ def last_words(said: str) -> tuple[str, int]:
     return "\n".join(kept), end
 
 
-def _start(line: str) -> subprocess.Popen:
-    return subprocess.Popen(
-        line,
-        shell=True,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,  # so that an interrupt reaches the whole pipeline, and only it
-    )
+@contextmanager
+def _running(line: str):
+    """Run `line` in a shell beside the block; an interrupt ends it, also one that comes while it starts."""
+    process = None
+    try:
+        with _interrupted_later():
+            process = subprocess.Popen(
+                line,
+                shell=True,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # so that an interrupt reaches the whole pipeline, and only it
+            )
+        yield process
+    except (KeyboardInterrupt, GeneratorExit):  # the latter where the interrupt comes before the block has begun
+        if process:
+            _end(process)
+        raise
+
+
+@contextmanager
+def _interrupted_later():
+    """Keep an interrupt back until the end of the block."""
+    came = []
+    try:
+        before = signal.signal(signal.SIGINT, lambda *_: came.append(True))
+    except ValueError:  # only the main thread is interrupted
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if came:
+        raise KeyboardInterrupt
 
 
 def _end(process: subprocess.Popen) -> None:

@@ -392,7 +392,24 @@ def test_a_command_that_is_interrupted_while_it_starts_is_ended(home):
     code = [sys.executable, "-c", INTERRUPTED_AT_ITS_START]
     said = subprocess.run(code, cwd=NOTEBOOKS, capture_output=True, text=True)
     assert said.stderr.rstrip().endswith("KeyboardInterrupt")
-    assert not [p for p in psutil.process_iter(["cmdline"]) if "61.25" in (p.info["cmdline"] or [])]
+    assert not running("61.25")
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_command_that_does_not_hear_an_interrupt_is_ended_however_often_one_comes(times):
+    code = """from lab import commands; commands.stream("trap '' INT; echo ready; sleep 61.5")"""
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, "-c", code], cwd=NOTEBOOKS, **pipes) as kernel:
+        assert kernel.stdout.readline() == "ready\n"
+        for _ in range(times):
+            kernel.send_signal(signal.SIGINT)
+            time.sleep(0.5)
+        assert "KeyboardInterrupt" in kernel.communicate()[1]
+    assert not running("61.5")
+
+
+def running(argument: str) -> list[psutil.Process]:
+    return [p for p in psutil.process_iter(["cmdline"]) if argument in (p.info["cmdline"] or [])]
 
 
 def test_a_test_run_leaves_a_learners_attempt_as_it_was(home, cells):

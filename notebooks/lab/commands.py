@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -161,21 +162,23 @@ def _running(line: str):
                 start_new_session=True,  # so that an interrupt reaches the whole pipeline, and only it
             )
         yield process
-    except (KeyboardInterrupt, GeneratorExit):  # the latter where the interrupt comes before the block has begun
+    except BaseException:
         if process:
             _end(process)
         raise
+    finally:
+        if process:
+            process.stdout.close()
 
 
 @contextmanager
 def _interrupted_later():
     """Keep an interrupt back until the end of the block."""
-    came = []
-    try:
-        before = signal.signal(signal.SIGINT, lambda *_: came.append(True))
-    except ValueError:  # only the main thread is interrupted
+    if threading.current_thread() is not threading.main_thread():  # only that one is interrupted
         yield
         return
+    came = []
+    before = signal.signal(signal.SIGINT, lambda *_: came.append(True))
     try:
         yield
     finally:
@@ -194,5 +197,5 @@ def _end(process: subprocess.Popen) -> None:
             return
         try:
             process.wait(timeout=2)
-        except subprocess.TimeoutExpired:
+        except (subprocess.TimeoutExpired, KeyboardInterrupt):  # who asks once more need not wait any longer
             continue

@@ -64,6 +64,12 @@ def sleeps():
         time.sleep(60)
     finally:
         open("woken", "w").close()
+
+@app.cli.command()
+def waits():
+    open("asleep", "w").close()
+    os.system("sleep 61.75")
+    open("woken", "w").close()
 """
 
 BACKGROUND = "rm -f asleep; flask --app probe sleeps & until [ -f asleep ]; do sleep 0.05; done"
@@ -169,6 +175,10 @@ def test_a_command_is_run_by_the_warm_parent(kernel):
     kernel.run(OPEN)
     assert "lab/warm/parent.py" in kernel.run(PARENT)
     assert "lab/warm/parent.py" not in kernel.run(PARENT.replace("| flask", "| LAB_WARM=0 flask"))
+    kernel.run("!touch flask.sql")  # stands in place of no library
+    assert "lab/warm/parent.py" in kernel.run(PARENT)
+    kernel.run("!touch flask.py")
+    assert "lab/warm/parent.py" not in kernel.run(PARENT)
 
 
 CHECKING = """
@@ -211,13 +221,38 @@ def test_it_can_be_switched_off(home, monkeypatch):
         cold.close()
 
 
+@pytest.mark.parametrize("command", ["sleeps", "waits"])
 @pytest.mark.parametrize("preparation", ["", COLD], ids=["warm", "cold"])
-def test_an_interrupt_ends_a_command(kernel, home, preparation):
+def test_an_interrupt_ends_a_command_and_what_it_started(kernel, home, preparation, command):
     prepare(kernel, preparation)
     threading.Thread(target=when_asleep, args=(home, kernel.interrupt), daemon=True).start()
     with pytest.raises(AssertionError, match="KeyboardInterrupt"):
-        kernel.run("!flask --app probe sleeps")
+        kernel.run(f"!flask --app probe {command}")
     assert (home / "work" / "05_add_column" / "woken").exists()  # so it was interrupted, and not killed
+    assert not [p for p in psutil.process_iter(["cmdline"]) if "61.75" in (p.info["cmdline"] or [])]
+
+
+def test_a_command_that_is_interrupted_before_it_began_never_begins(home):
+    before, kernel = helpers(home), Kernel()
+    prepare(kernel)
+    (parent,) = helpers(home) - before
+    os.kill(parent, signal.SIGSTOP)  # as if it were still importing
+
+    def interrupt():
+        own = psutil.Process(kernel.manager.provisioner.pid)
+        while not any("bin/flask" in " ".join(child.cmdline()) for child in own.children(recursive=True)):
+            time.sleep(0.05)
+        time.sleep(0.5)
+        kernel.interrupt()
+
+    threading.Thread(target=interrupt, daemon=True).start()
+    with pytest.raises(AssertionError, match="KeyboardInterrupt"):
+        kernel.run("!flask --app probe sleeps")
+    os.kill(parent, signal.SIGCONT)
+    kernel.run("!flask db current")  # behind it in the parent's queue
+    assert helpers(home) - before == {parent}
+    assert not (home / "work" / "05_add_column" / "asleep").exists()
+    kernel.close()
 
 
 def test_nothing_outlives_a_killed_kernel(home):

@@ -14,7 +14,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterable
-from contextlib import closing
+from contextlib import closing, suppress
 from itertools import takewhile
 from pathlib import Path
 from statistics import median
@@ -241,8 +241,11 @@ def memory() -> None:
 
 def megabytes(kernel: Kernel) -> float:
     """What a kernel and its children would give back if they ended."""
-    process = psutil.Process(kernel.manager.provisioner.pid)
-    return sum(each.memory_full_info().uss for each in [process, *process.children(recursive=True)]) / 1e6
+    process, taken = psutil.Process(kernel.manager.provisioner.pid), 0
+    for each in [process, *process.children(recursive=True)]:
+        with suppress(psutil.NoSuchProcess):  # that of the last command may be ending
+            taken += each.memory_full_info().uss
+    return taken / 1e6
 
 
 def rate() -> None:

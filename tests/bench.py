@@ -99,14 +99,14 @@ def command() -> None:
 
 def notebooks() -> None:
     """all notebooks, warm against cold"""
-    for what, paths in (
-        ("lessons 00 to 14", [path for path in LESSONS if path.name[:2] not in UNDER_TRAFFIC]),
-        ("lessons under traffic", [path for path in LESSONS if path.name[:2] in UNDER_TRAFFIC]),
+    for what, paths, rounds in (
+        ("lessons 00 to 14", [path for path in LESSONS if path.name[:2] not in UNDER_TRAFFIC], 2),
+        ("lessons under traffic", [path for path in LESSONS if path.name[:2] in UNDER_TRAFFIC], 1),
     ):
         compare(
             what,
             "aim: 0.30, cpu 0.30",
-            range(2),
+            range(rounds),
             warm=lambda _, p=paths: nbval(p),
             cold=lambda _, p=paths: nbval(p, LAB_WARM="0"),
         )

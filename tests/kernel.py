@@ -3,6 +3,7 @@
 import os
 import signal
 
+import psutil
 from homes import NOTEBOOKS
 from jupyter_client.manager import start_new_kernel
 
@@ -43,3 +44,8 @@ class Kernel:
         """End the kernel in an orderly way."""
         self.client.stop_channels()
         self.manager.shutdown_kernel()
+
+
+def running(argument: str) -> list[psutil.Process]:
+    """The processes that were started with `argument`."""
+    return [process for process in psutil.process_iter(["cmdline"]) if argument in (process.info["cmdline"] or [])]

@@ -14,6 +14,7 @@ import psutil
 import psycopg2
 import pytest
 from homes import NOTEBOOKS, home_of_its_own, lab
+from kernel import running
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from pace import pace
@@ -406,10 +407,6 @@ def test_a_command_that_does_not_hear_an_interrupt_is_ended_however_often_one_co
             time.sleep(0.5)
         assert "KeyboardInterrupt" in kernel.communicate()[1]
     assert not running("61.5")
-
-
-def running(argument: str) -> list[psutil.Process]:
-    return [p for p in psutil.process_iter(["cmdline"]) if argument in (p.info["cmdline"] or [])]
 
 
 def test_a_test_run_leaves_a_learners_attempt_as_it_was(home, cells):

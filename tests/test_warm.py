@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from kernel import Kernel
+from kernel import Kernel, running
 
 OPEN = 'from lab import lesson\nhere = lesson("05_add_column")'
 COLD = "import os; del os.environ['LAB_WARM_SOCKET']; os.environ['PATH'] = os.environ['PATH'].partition(os.pathsep)[2]"
@@ -229,14 +229,13 @@ def test_an_interrupt_ends_a_command_and_what_it_started(kernel, home, preparati
     with pytest.raises(AssertionError, match="KeyboardInterrupt"):
         kernel.run(f"!flask --app probe {command}")
     assert (home / "work" / "05_add_column" / "woken").exists()  # so it was interrupted, and not killed
-    assert not [p for p in psutil.process_iter(["cmdline"]) if "61.75" in (p.info["cmdline"] or [])]
+    assert not running("61.75")
 
 
 def test_a_command_that_is_interrupted_before_it_began_never_begins(home):
     before, kernel = helpers(home), Kernel()
     prepare(kernel)
     (parent,) = helpers(home) - before
-    os.kill(parent, signal.SIGSTOP)  # as if it were still importing
 
     def interrupt():
         own = psutil.Process(kernel.manager.provisioner.pid)
@@ -245,10 +244,13 @@ def test_a_command_that_is_interrupted_before_it_began_never_begins(home):
         time.sleep(0.5)
         kernel.interrupt()
 
-    threading.Thread(target=interrupt, daemon=True).start()
-    with pytest.raises(AssertionError, match="KeyboardInterrupt"):
-        kernel.run("!flask --app probe sleeps")
-    os.kill(parent, signal.SIGCONT)
+    os.kill(parent, signal.SIGSTOP)  # as if it were still importing
+    try:
+        threading.Thread(target=interrupt, daemon=True).start()
+        with pytest.raises(AssertionError, match="KeyboardInterrupt"):
+            kernel.run("!flask --app probe sleeps")
+    finally:
+        os.kill(parent, signal.SIGCONT)
     kernel.run("!flask db current")  # behind it in the parent's queue
     assert helpers(home) - before == {parent}
     assert not (home / "work" / "05_add_column" / "asleep").exists()

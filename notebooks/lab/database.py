@@ -19,6 +19,7 @@ from .problem import Problem
 from .server import Server, connect
 
 RECORD = "databases"
+LARGE = 100  # megabytes of a template from which on its files are copied, not its blocks through the server's log
 
 
 def mark() -> str:
@@ -41,12 +42,15 @@ def create(server: Server, purpose: str, template: str = "template0") -> URL:
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s AND usename = current_user",
             [template],
         )
+        cursor.execute("SELECT pg_database_size(%s) >> 20 >= %s", [template, LARGE])
+        large = cursor.fetchone()[0]
         _remember(server, purpose, name, marked=False)
         _execute(
             cursor,
-            "CREATE DATABASE {} TEMPLATE {} ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C'",
+            "CREATE DATABASE {} TEMPLATE {} STRATEGY {} ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C'",
             sql.Identifier(name),
             sql.Identifier(template),
+            sql.SQL("FILE_COPY" if large else "WAL_LOG"),
         )
         database = sql.Identifier(name)
         _execute(cursor, "COMMENT ON DATABASE {} IS {}", database, sql.Literal(mark()))

@@ -12,7 +12,7 @@ from . import warm
 from .home import WORK
 
 # What a learner's shell may hold for another project would win over the lesson's own .env.
-FOREIGN = ("FLASK_", "PG", "GIT_", "SQLALCHEMY_", "ALEMBIC_", "LC_")
+FOREIGN = ("FLASK_", "PG", "GIT_", "SQLALCHEMY_", "ALEMBIC_")
 FOREIGN_NAMES = ("DATABASE_URL", "SECRET_KEY", "LANGUAGE", "FORCE_COLOR", "CLICOLOR_FORCE", "COLUMNS", "LINES")
 FOREIGN_NAMES += ("CI", "BUILD_NUMBER")  # pytest writes longer lines on a build server
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from sqlalchemy.engine import URL
 
-from . import database, environment, home
+from . import database, environment, home, warm
 from .commands import last_words
 from .problem import Problem
 from .server import Server, connect
@@ -141,6 +141,10 @@ def plain_environment() -> dict[str, str]:
 
 def _fill(url: URL, start: Start, commands: tuple[str, ...]) -> None:
     """Bring the database `url` to the starting point, as a person would: with the application's own commands."""
+    variables = plain_environment()
+    # As in an opened lesson: `flask` is run by the warm parent, once there is one.
+    programs = [str(warm.BIN), str(Path(sys.executable).parent), variables.get("PATH", os.defpath)]
+    variables["PATH"] = os.pathsep.join(programs)
     with tempfile.TemporaryDirectory(prefix="bookshop-") as scratch:
         folder = Path(scratch)
         lay_out(folder, start)
@@ -148,9 +152,9 @@ def _fill(url: URL, start: Start, commands: tuple[str, ...]) -> None:
         for command in commands:
             may_fail, command = command.startswith("-"), command.removeprefix("-")
             result = subprocess.run(
-                [sys.executable, "-m", "flask", *shlex.split(command)],
+                ["flask", *shlex.split(command)],
                 cwd=folder,
-                env=plain_environment(),
+                env=variables,
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 text=True,

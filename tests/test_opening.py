@@ -238,6 +238,16 @@ def test_a_password_with_odd_characters_works_everywhere(shared_server, cells):
     assert '"is_newest":true' in said[4].replace(" ", "")
 
 
+def test_a_server_that_lets_nobody_connect_to_its_empty_template_will_do(shared_server, cells):
+    query(shared_server, "REVOKE CONNECT ON DATABASE template0 FROM PUBLIC")
+    query(shared_server, "CREATE ROLE careful LOGIN CREATEDB PASSWORD 'secret'")
+    url = shared_server.set(username="careful", password="secret").render_as_string(hide_password=False)
+    settings = {"LAB_DATABASE": "url", "DATABASE_URL": url}
+    with home_of_its_own(**settings):
+        assert "at revision e2062c5f334d" in cells(OPEN.format("04_downgrade"), **settings)[0]
+    query(shared_server, "GRANT CONNECT ON DATABASE template0 TO PUBLIC")
+
+
 def test_two_clones_on_one_server_leave_each_other_alone(shared_server, cells):
     settings = {"LAB_DATABASE": "url", "DATABASE_URL": shared_server.render_as_string(hide_password=False)}
     name = "04_downgrade"

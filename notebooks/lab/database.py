@@ -19,7 +19,7 @@ from .problem import Problem
 from .server import Server, connect
 
 RECORD = "databases"
-LARGE = 100  # megabytes of a template from which on its files are copied, not its blocks through the server's log
+LARGE = 100  # megabytes of a template, from which on it is copied as files: through the log it is written twice
 
 
 def mark() -> str:
@@ -42,8 +42,13 @@ def create(server: Server, purpose: str, template: str = "template0") -> URL:
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s AND usename = current_user",
             [template],
         )
-        cursor.execute("SELECT pg_database_size(%s) >> 20 >= %s", [template, LARGE])
-        large = cursor.fetchone()[0]
+        # Only of our own: a server may let nobody connect to template0, and then tells nobody its size.
+        cursor.execute(
+            "SELECT pg_database_size(oid) >> 20 >= %s FROM pg_database"
+            " WHERE datname = %s AND datdba = current_user::regrole",
+            [LARGE, template],
+        )
+        large = cursor.fetchone() == (True,)
         _remember(server, purpose, name, marked=False)
         _execute(
             cursor,

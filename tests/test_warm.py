@@ -181,6 +181,21 @@ def test_a_command_is_run_by_the_warm_parent(kernel):
     assert "lab/warm/parent.py" not in kernel.run(PARENT)
 
 
+def test_what_makes_a_starting_point_is_run_by_the_warm_parent(kernel, tmp_path):
+    (tmp_path / "alembic.ini").write_text("[alembic]\n")
+    (tmp_path / "env.py").write_text("import psutil\nraise RuntimeError(psutil.Process().parent().cmdline())\n")
+    make = f"""
+from lab import starting
+try:
+    starting.prepare(here._server, starting.Start("filled", "nobody", ("db current --directory {tmp_path}",)))
+except Exception as problem:
+    print(problem)"""
+    kernel.run(OPEN)
+    assert "lab/warm/parent.py" in kernel.run(make)
+    said = kernel.run(f"import os\nos.environ['LAB_WARM'] = '0'\n{make}\ndel os.environ['LAB_WARM']")
+    assert "ipykernel_launcher" in said and "lab/warm/parent.py" not in said
+
+
 CHECKING = """
 import psutil
 from pathlib import Path

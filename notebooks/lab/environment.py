@@ -22,10 +22,8 @@ def enter(url: URL, clients: Path) -> None:
     for name in list(os.environ):
         if name.startswith(FOREIGN) or name in FOREIGN_NAMES:
             del os.environ[name]
-    programs = [str(warm.BIN), str(clients), str(Path(sys.executable).parent)]
-    path = [place for place in os.environ.get("PATH", os.defpath).split(os.pathsep) if place not in programs]
     os.environ.update(
-        PATH=os.pathsep.join((programs if warm.ON else programs[1:]) + path),
+        PATH=path(clients),
         **libpq(url),
         PSQLRC=os.devnull,  # a learner's own timing would stand in the output
         LC_ALL=_utf8_locale(),
@@ -50,6 +48,13 @@ def enter(url: URL, clients: Path) -> None:
     os.environ.update(warm.start())  # with the same environment as the commands
     # The kernel itself reads revision files for the pictures.
     sys.dont_write_bytecode = True
+
+
+def path(*clients: Path) -> str:
+    """This process's PATH with a lesson's programs first: the warm `flask`, `clients`, and those of this Python."""
+    programs = [str(place) for place in (warm.BIN, *clients, Path(sys.executable).parent)]
+    others = [place for place in os.environ.get("PATH", os.defpath).split(os.pathsep) if place not in programs]
+    return os.pathsep.join((programs if warm.ON else programs[1:]) + others)
 
 
 def libpq(url: URL) -> dict[str, str]:

@@ -9,7 +9,6 @@ import re
 import shlex
 import shutil
 import subprocess
-import sys
 import tempfile
 from contextlib import closing
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from pathlib import Path
 
 from sqlalchemy.engine import URL
 
-from . import database, environment, home, warm
+from . import database, environment, home
 from .commands import last_words
 from .problem import Problem
 from .server import Server, connect
@@ -141,10 +140,6 @@ def plain_environment() -> dict[str, str]:
 
 def _fill(url: URL, start: Start, commands: tuple[str, ...]) -> None:
     """Bring the database `url` to the starting point, as a person would: with the application's own commands."""
-    variables = plain_environment()
-    # As in an opened lesson: `flask` is run by the warm parent, once there is one.
-    programs = [str(warm.BIN), str(Path(sys.executable).parent), variables.get("PATH", os.defpath)]
-    variables["PATH"] = os.pathsep.join(programs)
     with tempfile.TemporaryDirectory(prefix="bookshop-") as scratch:
         folder = Path(scratch)
         lay_out(folder, start)
@@ -154,7 +149,7 @@ def _fill(url: URL, start: Start, commands: tuple[str, ...]) -> None:
             result = subprocess.run(
                 ["flask", *shlex.split(command)],
                 cwd=folder,
-                env=variables,
+                env={**plain_environment(), "PATH": environment.path()},  # warm, once there is a parent
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 text=True,

@@ -25,6 +25,14 @@ def pytest_sessionstart(session):
     stack.enter_context(home_of_its_own())
 
 
+def pytest_collection_modifyitems(config, items):
+    """With -n, run the notebooks from the last to the first: the last take longest, and would keep one worker alone."""
+    if hasattr(config, "workerinput"):
+        notebooks = sorted({item.path for item in items if item.path.suffix == ".ipynb"}, reverse=True)
+        places = {path: place for place, path in enumerate(notebooks, 1)}
+        items.sort(key=lambda item: places.get(item.path, 0))
+
+
 def pytest_unconfigure(config):
     if HOME in config.stash:
         config.stash[HOME].close()

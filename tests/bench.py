@@ -27,7 +27,8 @@ from kernel import Kernel
 
 COURSE = NOTEBOOKS.parent
 LESSONS = sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
-UNDER_TRAFFIC = ("15", "16", "17")  # their time is that of the load
+QUIET = [path for path in LESSONS if path.name[:2] < "15"]
+UNDER_TRAFFIC = LESSONS[len(QUIET) :]  # their time is that of the load
 CORE = [path for path in LESSONS if path.name[:2] <= "07"]
 NBMAKE = "nbmake==1.5.5"  # for the comparison only
 ROUNDS = range(3)
@@ -100,8 +101,8 @@ def command() -> None:
 def notebooks() -> None:
     """all notebooks, warm against cold"""
     for what, paths, rounds in (
-        ("lessons 00 to 14", [path for path in LESSONS if path.name[:2] not in UNDER_TRAFFIC], 2),
-        ("lessons under traffic", [path for path in LESSONS if path.name[:2] in UNDER_TRAFFIC], 1),
+        ("lessons 00 to 14", QUIET, 2),
+        ("lessons under traffic", UNDER_TRAFFIC, 1),
     ):
         compare(
             what,
@@ -143,8 +144,8 @@ def execute(times: int) -> None:
 
 
 def workers() -> None:
-    """lessons 00 to 07 by two workers against one, and twice the lessons against once"""
-    compare("two workers", "aim: 0.6", ROUNDS, two=lambda _: nbval(CORE, "-n", "2"), one=lambda _: nbval(CORE))
+    """lessons 00 to 14 by two workers against one, and lessons 00 to 07 twice against once"""
+    compare("two workers", "aim: 0.6", range(2), two=lambda _: nbval(QUIET, "-n", "2"), one=lambda _: nbval(QUIET))
     compare("the lessons twice", "aim: 2.1", ROUNDS, twice=lambda _: by_nbclient(2), once=lambda _: by_nbclient(1))
 
 

@@ -28,9 +28,7 @@ def pytest_sessionstart(session):
 def pytest_collection_modifyitems(config, items):
     """With -n, run the notebooks from the last to the first: the last take longest, and would keep one worker alone."""
     if hasattr(config, "workerinput"):
-        notebooks = sorted({item.path for item in items if item.path.suffix == ".ipynb"}, reverse=True)
-        places = {path: place for place, path in enumerate(notebooks, 1)}
-        items.sort(key=lambda item: places.get(item.path, 0))
+        items.sort(key=lambda item: item.path.name if item.path.suffix == ".ipynb" else "~", reverse=True)  # is stable
 
 
 def pytest_unconfigure(config):
